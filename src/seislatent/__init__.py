@@ -1,0 +1,2 @@
+"""Latent codes of seismograms."""
+__version__ = "0.1.0"

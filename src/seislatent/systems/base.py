@@ -1,0 +1,141 @@
+"""What a system is: networks, the verbs they serve, and the turns in which they learn.
+
+    batch --system.turns--> Turn(*players, at=..., **terms) --engine--> mean over all processes, weigh or balance, backward
+          <-- next turn --  into these players only, average their gradients, clip, step
+
+See docs/decisions/0001-turns.md for the contract and what was measured before it was chosen.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from seislatent.batch import Batch
+
+
+class Turn:
+    """These players step on these terms: `Turn("encoder", "generator", fool=..., kl=...)`.
+
+    A term is a tensor of any shape, **not yet averaged**: one value per record, group, frame or sample. The engine takes the mean
+    of its values over all processes, so unequal shares stay exact. None: declared, but idle at this step (by the step, never by
+    the records).
+
+    `at`, a tensor [batch ...] such as the decoder's output: terms that pass through it are balanced instead of weighed
+    (Défossez et al. 2022, section 3.4).
+    """
+
+    def __init__(self, *players: str, at: Tensor | None = None, **terms: Tensor | None):
+        self.players, self.at, self.terms = players, at, terms
+
+
+class System(nn.Module):
+    """Networks and the turns in which they learn. `Config` is a frozen dataclass; `config.weights` names every loss term."""
+
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.config = config
+
+    def frozen(self) -> list[nn.Module]:
+        """Modules that never learn; the engine keeps them in eval mode, without gradients."""
+        return []
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """Who learns: every trainable parameter belongs to exactly one player."""
+        return {"model": [m for m in self.children() if m not in self.frozen()]}
+
+    def turns(self, batch: Batch) -> Iterator[Turn]:
+        """One step of learning. What stands after a `yield` runs after that turn's players have stepped."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn")
+
+
+def still(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`still(self.encoder)(x)`, `still(codec.embed)(x)`: gradients pass through, none reach the module's parameters."""
+    module = function if isinstance(function, nn.Module) else function.__self__  # type: ignore[attr-defined]
+
+    def call(*inputs: Any, **named: Any) -> Any:
+        moving = [p for p in module.parameters() if p.requires_grad]
+        for p in moving:
+            p.requires_grad_(False)
+        try:
+            return function(*inputs, **named)
+        finally:
+            for p in moving:
+                p.requires_grad_(True)
+
+    return call
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """The code of a batch of segments: what a decoder needs, as whole numbers.
+
+    `indices` are codebook entries; level k of the code is the first k books. `offset`, `start` and `scale` put the amplitude back;
+    their meaning is the codec's own (`seislatent.signal.gain` for `codec/eqcodec`).
+    """
+
+    indices: Int[Tensor, "batch book frame"]
+    offset: Int[Tensor, " batch"]
+    """The segment's mean, in steps that the first scale sets."""
+    scale: Int[Tensor, "batch frame"]
+    """Amplitude of each frame as a step of a logarithmic scale; constant but where amplitudes jump by decades."""
+
+
+class Reconstructor(ABC):
+    """Gives a record back from its own code."""
+
+    @abstractmethod
+    def reconstruct(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel time"]:
+        """The record after coding and decoding, in the unit of `x`."""
+
+
+class Codec(ABC):
+    """Turns segments into tokens and back."""
+
+    @abstractmethod
+    def encode(self, x: Float[Tensor, "batch channel time"]) -> Tokens:
+        """Tokens of segments at the codec's own sampling rate, in any unit."""
+
+    @abstractmethod
+    def decode(self, tokens: Tokens, level: int | None = None) -> Float[Tensor, "batch channel time"]:
+        """The segments back, from the first `level` books (all of them when None)."""
+
+    @property
+    @abstractmethod
+    def bits_per_second(self) -> float:
+        """Nominal rate of one level, in bit/s."""
+
+
+class Sampler(ABC):
+    """Draws new records."""
+
+    @abstractmethod
+    def sample(
+        self, condition: Float[Tensor, "batch condition"] | None, n: int, generator: Generator
+    ) -> Float[Tensor, "batch draw channel time"]:
+        """`n` draws for each condition."""
+
+
+class Translator(ABC):
+    """Gives each record a counterpart: from low frequencies to broad ones, say."""
+
+    @abstractmethod
+    def translate(
+        self, x: Float[Tensor, "batch channel time"], n: int, generator: Generator
+    ) -> Float[Tensor, "batch draw channel time"]:
+        """`n` counterparts of each record."""
+
+
+class Embedder(ABC):
+    """Gives each record a vector."""
+
+    @abstractmethod
+    def embed(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch latent"]:
+        """One row per record."""
