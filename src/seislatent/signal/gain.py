@@ -64,12 +64,12 @@ def predicted(offset: int, first_scale: int, next_first_scale: int) -> int:
 
 def amplitude(scale: Int[Tensor, "batch frame"], frame: int, margin: int = 0) -> Float[Tensor, "batch time"]:
     """The scale at every sample, and over `margin` samples before and after, where it keeps its end values."""
-    before = scale[:, :1].expand(-1, margin // frame + 1)
-    after = scale[:, -1:].expand(-1, margin // frame + 1)
+    more = -(-margin // frame) + 1
+    before, after = scale[:, :1].expand(-1, more), scale[:, -1:].expand(-1, more)
     steps = torch.cat([before, scale, after], 1).double()
     where = torch.arange(frame, dtype=torch.double, device=scale.device) / frame  # from one frame's middle to the next
     between = steps[:, :-1, None] + (steps[:, 1:] - steps[:, :-1])[:, :, None] * where
-    start = frame * (margin // frame + 1) - frame // 2 - margin
+    start = frame * more - frame // 2 - margin
     end = start + 2 * margin + scale.shape[1] * frame
     return torch.exp2(between.flatten(1)[:, start:end] / STEPS_PER_OCTAVE)
 
