@@ -1,0 +1,1 @@
+"""Steps from a record to a record: conditioning, resampling, windows."""
