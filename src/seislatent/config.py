@@ -58,7 +58,8 @@ def load(
     """An instance of the dataclass `cls`: its defaults, changed by `yaml` (a file or a dictionary), changed by `overrides`.
 
     Keys of `overrides` may be dotted, and their values may be strings as typed on a command line (`"8"`, `"[1, 2]"`, `"null"`).
-    Dictionaries with defaults (weights) are changed key by key. `option` is the text before a key in messages, such as `--system.`.
+    A dictionary with defaults (weights) is replaced by that of `yaml`, then changed key by key by `overrides`, where null removes a
+    key. `option` is the text before a key in messages, such as `--system.`.
 
     Raises SeislatentError for an unknown key (naming the nearest), a missing one, or a value of the wrong type; UsageError where
     the key came with `overrides`.
@@ -201,8 +202,9 @@ def _merged(cls: type, given: Mapping[str, Any], typed: Mapping[str, Any]) -> di
         kind, several, _ = _inside(cls)[name]
         if kind is not None and not several:
             out[name] = _merged(kind, {**(plain(default) if is_dataclass(default) else {}), **a}, b)
-        elif isinstance(default, dict):
-            out[name] = {**default, **a, **b}
+        elif name in typed:
+            whole = {**given.get(name, default if isinstance(default, dict) else {}), **b}
+            out[name] = {k: v for k, v in whole.items() if k not in b or v not in (None, "null")}
     return out
 
 

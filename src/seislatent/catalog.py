@@ -1,0 +1,338 @@
+"""The tables: which name means which system, dataset and baseline; presets, models, and how a preset is trained.
+
+A preset is presets/<family>/<name>.yaml: `system`, a name in SYSTEMS; `config`, what differs from its defaults; `recipe`, how it
+learns; `data`, with `dataset`, a name in DATASETS, and its settings. What it has learnt ships as
+weights/<family>/<name>.safetensors, or is made by `train`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+import pydoc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from torch import Tensor
+
+from seislatent import __version__, config
+from seislatent.config import Nested
+from seislatent.engine import checkpoint
+from seislatent.errors import SeislatentError, unknown
+from seislatent.systems.base import Codec, System
+from seislatent.systems.codec.eqcodec import EQCodec
+
+if TYPE_CHECKING:
+    import obspy
+
+    from seislatent.io.slat import Codes
+    from seislatent.waveform import Waveform
+
+SYSTEMS: dict[str, type[System]] = {
+    "codec/eqcodec": EQCodec,
+}
+
+BASELINES: dict[str, Callable[..., Any]] = {}
+"""What every claim is judged beside; no system, nothing to learn."""
+
+DATASETS: dict[str, str] = {
+    "codec_windows": "seislatent.data.codec_windows.CodecWindows",
+}
+"""Where training records come from: the full name of a class, imported when a run needs it."""
+
+HERE = Path(__file__).parent
+PRESETS = HERE / "presets" if (HERE / "presets").is_dir() else HERE.parents[1] / "presets"
+"""In the package, or beside the sources of a checkout."""
+WEIGHTS = HERE / "weights"
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A system, its settings, and how it learns: one YAML file."""
+
+    system: str
+    """A name of the catalog, such as codec/eqcodec."""
+    about: str = ""
+    """One line for lists."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Keys of the system that differ from its defaults."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Keys of the recipe that differ from its defaults."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """`dataset`, a name of the catalog, and its settings."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A system with its weights, its name, and where both came from. Streams go in and come out; tensors live on `.system`."""
+
+    system: System
+    name: str
+    """The preset, or the system where the weights belong to none."""
+    digest: str
+    """16 hexadecimal digits of SHA-256 over weights and config: what a code file was made with."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """As stored with the weights: system, config, version, data, representation, ..."""
+
+    @property
+    def config(self) -> Any:
+        """The frozen config of the system."""
+        return self.system.config
+
+    def encode(self, stream: obspy.Stream | Sequence[Waveform], level: int | None = None) -> Codes:
+        """The code of all traces, of the first `level` books (all when None)."""
+        from seislatent.systems.codec import stream as codec
+
+        return codec.encode(self._codec(), stream, level)
+
+    def decode(self, codes: Codes, level: int | None = None) -> obspy.Stream:
+        """The traces back, with their ids, times and rates, from the first `level` books of what the code holds."""
+        from seislatent.systems.codec import stream as codec
+
+        return codec.decode(self._codec(), codes, level)
+
+    def reconstruct(self, stream: obspy.Stream | Sequence[Waveform], level: int | None = None) -> obspy.Stream:
+        """The traces after coding and decoding."""
+        return self.decode(self.encode(stream, level))
+
+    def _codec(self) -> Model:
+        if not isinstance(self.system, Codec):
+            raise SeislatentError(f"{self.name} is a {self.about.get('system', type(self.system).__name__)}, not a codec: load one")
+        return self
+
+    def _repr_html_(self) -> str:
+        rows = {"digest": self.digest, "parameters": f"{parameters(self.system):,}", "made by": self.about.get("version", "?")}
+        cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
+
+
+class Listing(list[dict[str, Any]]):
+    """Rows of a table, one dictionary each."""
+
+    def _repr_html_(self) -> str:
+        heads = list(self[0]) if self else []
+        lines = [[str(row[h]) for h in heads] for row in self]
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in line) + "</tr>" for line in lines)
+        return "<table><tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in heads) + f"</tr>{body}</table>"
+
+
+def presets() -> dict[str, Path]:
+    """Every preset's name and file."""
+    return {p.relative_to(PRESETS).with_suffix("").as_posix(): p for p in sorted(PRESETS.glob("*/*.yaml"))}
+
+
+def preset(name: str | Path) -> Preset:
+    """The preset of that name, that YAML file, or a system of that name with its defaults."""
+    known = presets()
+    if str(name).endswith((".yaml", ".yml")):
+        return config.load(Preset, name)
+    if str(name) in known:
+        return config.load(Preset, known[str(name)])
+    if str(name) in SYSTEMS:
+        return Preset(system=str(name))
+    raise SeislatentError(unknown("system", str(name), {*known, *SYSTEMS}))
+
+
+def listing() -> Listing:
+    """`seislatent.list()`. Every preset: its system, its weights in the package, and a line about it."""
+    rows = Listing()
+    for name in presets():
+        it, weights = preset(name), WEIGHTS / f"{name}.safetensors"
+        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.exists() else "train it"
+        rows.append({"name": name, "system": it.system, "weights": size, "about": it.about})
+    return rows
+
+
+def known(table: Mapping[str, V], what: str, name: str) -> V:
+    """The entry of a table. Raises SeislatentError that names the nearest."""
+    if name not in table:
+        raise SeislatentError(unknown(what, name, table))
+    return table[name]
+
+
+def build(name: str, settings: Mapping[str, Any] | None = None, overrides: Mapping[str, Any] | None = None) -> System:
+    """A fresh system: its config's defaults, changed by `settings` and, as the command line does, by `overrides`.
+
+    Fields of the config that are `Nested` are built first and handed to the constructor under their names; one that names a preset
+    starts from the preset's packaged weights.
+    """
+    cls = known(SYSTEMS, "system", name)
+    made: Any = config.load(cls.Config, settings, overrides, option="--system.")
+    inner: dict[str, System] = {}
+    for each in fields(made):
+        value = getattr(made, each.name)
+        if isinstance(value, Nested):
+            if value.system in SYSTEMS:
+                inner[each.name] = build(value.system, value.config)
+            else:
+                model = load(value.system)
+                inner[each.name] = model.system
+                value = Nested(system=model.about["system"], config=config.plain(model.config))
+            made = replace(made, **{each.name: value})
+    return cls(made, **inner)
+
+
+def parameters(system: System) -> int:
+    """How many numbers it learns."""
+    return sum(p.numel() for p in system.parameters())
+
+
+def digest(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str:
+    """First 16 hexadecimal digits of SHA-256 over config and weights, whatever order they come in."""
+    keys = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{keys}\n{checkpoint.digest(tensors)}".encode()).hexdigest()[:16]
+
+
+def save(
+    path: str | Path,
+    system: System,
+    name: str,
+    about: Mapping[str, Any] | None = None,
+    *,
+    without: Iterable[str] = (),
+    half: bool = False,
+) -> Path:
+    """Weights and config in one safetensors file, which `load` reads back.
+
+    `name` is the system's in the catalog; `about` may add `name` (the preset), `data`, `representation`. Parts that only training
+    needs are left out by their names in `without`; `half` stores numbers in 16 bits.
+    """
+    if type(system) is not known(SYSTEMS, "system", name):
+        raise SeislatentError(f"{name} is {SYSTEMS[name].__name__}, not {type(system).__name__}: give the system's own name")
+    gone = tuple(f"{part}." for part in without)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in system.state_dict().items() if not k.startswith(gone)}
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    settings = config.plain(system.config)
+    whole = {"data": None, "representation": None, **(about or {}), "system": name, "config": settings, "version": __version__}
+    checkpoint.write(path, tensors, {**whole, "without": [*without], "digest": digest(tensors, settings)})
+    return Path(path)
+
+
+def load(name: str | Path) -> Model:
+    """A model by the name of a preset whose weights ship in the package, or from a `.safetensors` file."""
+    path = Path(name)
+    if str(name).endswith(".safetensors") or path.is_file():
+        return _read(path, None)
+    if path.is_dir():
+        raise SeislatentError(f"{name} is a folder: give the weights in it, such as {path / 'best.safetensors'}")
+    return _read(packaged(str(name)), str(name))
+
+
+def packaged(name: str) -> Path:
+    """The weights of a preset in the package. Raises SeislatentError that says how to train it where there are none."""
+    preset(name)
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.exists():
+        raise SeislatentError(f"{name} has no weights in the package: train it with seislatent train {name} --data DIR --out RUN")
+    return path
+
+
+def wrap(system: System, name: str) -> Model:
+    """A system in memory, as a model."""
+    settings = config.plain(system.config)
+    about = {"system": name, "config": settings, "version": __version__}
+    return Model(system=system.eval(), name=name, digest=digest(system.state_dict(), settings), about=about)
+
+
+def _read(path: Path, name: str | None) -> Model:
+    tensors, about = checkpoint.read(path)
+    if not isinstance(about.get("system"), str) or not isinstance(about.get("config"), dict):
+        raise SeislatentError(f"{path}: names no system: give weights that seislatent has written, such as best.safetensors")
+    system = build(about["system"], about["config"])
+    fill(system, tensors, about.get("without", ()), str(path))
+    made = about.get("digest") or digest(tensors, about["config"])
+    return Model(system=system.eval(), name=name or about.get("name") or about["system"], digest=made, about=about)
+
+
+def fill(system: System, tensors: Mapping[str, Tensor], without: Iterable[str], place: str) -> None:
+    """Put stored weights into a system. Raises SeislatentError unless every one fits, but for the parts named in `without`."""
+    own, gone = system.state_dict(), tuple(f"{part}." for part in without)
+    for key in sorted({*own, *tensors}):
+        if key not in own:
+            raise SeislatentError(f"{place}: holds '{key}', which {type(system).__name__} has not: the settings differ")
+        if key not in tensors and not key.startswith(gone):
+            raise SeislatentError(f"{place}: lacks '{key}' of {type(system).__name__}: the settings differ")
+        if key in tensors and tensors[key].shape != own[key].shape:
+            shapes = f"{[*tensors[key].shape]} in the file, {[*own[key].shape]} here"
+            raise SeislatentError(f"{place}: '{key}' is {shapes}: the settings differ")
+    system.load_state_dict(dict(tensors), strict=False)
+
+
+def train(
+    name: str | Path,
+    data: str | Sequence[str],
+    out: str | Path,
+    *,
+    system: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    init_from: str | Path | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+) -> Path:
+    """Train a preset on `data` (a folder or several) into the folder `out`; the weights to use are `out`/best.safetensors.
+
+    `system`, `recipe` and `dataset` change keys of the preset; `init_from` is a model whose weights are the start. A folder that
+    holds the same run is resumed; one that holds another is refused, unless `overwrite`.
+    """
+    from seislatent.engine.recipe import Recipe
+    from seislatent.engine.train import train as learn
+
+    it = preset(name)
+    learner = build(it.system, it.config, system)
+    how = config.load(Recipe, it.recipe, recipe, option="--recipe.")
+    kind = it.data.get("dataset")
+    if kind is None:
+        raise SeislatentError(f"{name} names no dataset: write 'data: {{dataset: NAME}}' in a preset; known: {', '.join(DATASETS)}")
+    source: Any = pydoc.locate(known(DATASETS, "dataset", kind))
+    settings = config.load(source.Config, {k: v for k, v in it.data.items() if k != "dataset"}, dataset, option="--dataset.")
+    if init_from is not None:
+        path = Path(init_from) if str(init_from).endswith(".safetensors") else packaged(str(init_from))
+        tensors, told = checkpoint.read(path)
+        fill(learner, tensors, told.get("without", ()), str(init_from))
+    whole = Preset(
+        system=it.system,
+        about=it.about,
+        config=config.plain(learner.config),
+        recipe=config.plain(how),
+        data={"dataset": kind, **config.plain(settings)},
+    )
+    run = _claim(Path(out), whole, resume=resume, overwrite=overwrite)
+    folders = [Path(d) for d in ([data] if isinstance(data, str) else data)]
+    batches = source(settings, folders, batch=how.batch, seed=how.seed)
+    about = {"system": it.system, "config": whole.config, "name": str(name), "data": whole.data, "representation": None}
+    return learn(learner, how, batches, run, validate=getattr(batches, "validate", None), about=about)
+
+
+def _claim(run: Path, whole: Preset, *, resume: bool, overwrite: bool) -> Path:
+    """The folder of a run: fresh, or holding the same run. Its settings stand in preset.yaml, which `train` takes as well."""
+    told = run / "preset.yaml"
+    if overwrite:
+        for path in [told, *run.glob("*.safetensors"), *run.glob("*.jsonl"), *run.glob("events.out.*")]:
+            path.unlink(missing_ok=True)
+    if run.is_dir() and any(run.iterdir()):
+        if not told.exists():
+            raise SeislatentError(f"{run}: holds other files: give another folder with --out")
+        if not resume:
+            raise SeislatentError(f"{run}: holds a run: give another folder with --out, or --overwrite")
+        there = preset(told)
+        for part in ("system", "config", "data"):
+            mine, saved = getattr(whole, part), getattr(there, part)
+            if mine != saved:
+                names = sorted(k for k in {*mine, *saved} if mine.get(k) != saved.get(k)) if isinstance(mine, dict) else []
+                raise SeislatentError(
+                    f"{run}: holds a run with another {' '.join([part, *names])}: give another folder with --out, or --overwrite"
+                )
+    run.mkdir(parents=True, exist_ok=True)
+    beside = told.with_suffix(".part")
+    beside.write_text(yaml.safe_dump(config.plain(whole), sort_keys=False), encoding="utf-8")
+    os.replace(beside, told)
+    return run
