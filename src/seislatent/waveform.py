@@ -45,8 +45,9 @@ class Waveform:
     """Samples [channel time] with rate, unit, start, identity and history; frozen, so every step gives a new one."""
 
     data: NDArray[Any]
-    """[channel time]: int32 counts, float32 or float64."""
+    """[channel time]: int32 counts, float32 or float64; int64 where int32 is too narrow, text (S1) of a log channel."""
     sampling_rate_hz: float
+    """0 only for text that has no rate."""
     channels: tuple[Channel, ...]
     """One per row of `data`."""
     start_ns: int = 0
@@ -62,8 +63,9 @@ class Waveform:
             raise SeislatentError(f"a waveform is [channel time], not of shape {self.data.shape}: give one row per channel")
         if len(self.channels) != len(self.data):
             raise SeislatentError(f"{len(self.data)} rows of samples but {len(self.channels)} channels: give one channel per row")
-        if not (np.isfinite(self.sampling_rate_hz) and self.sampling_rate_hz > 0):
-            raise SeislatentError(f"sampling rate {self.sampling_rate_hz} Hz: it must be a positive number")
+        timeless = self.data.dtype.kind in "SU" and self.sampling_rate_hz == 0  # a log of text has no rate
+        if not (np.isfinite(self.sampling_rate_hz) and self.sampling_rate_hz > 0 or timeless):
+            raise SeislatentError(f"sampling rate {self.sampling_rate_hz} Hz of {', '.join(self.ids)}: it must be a positive number")
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -77,7 +79,9 @@ class Waveform:
 
     @property
     def duration_s(self) -> float:
-        """From the first sample to one interval past the last."""
+        """From the first sample to one interval past the last; 0 for text without a rate."""
+        if self.sampling_rate_hz == 0:
+            return 0.0
         return self.data.shape[1] / self.sampling_rate_hz
 
     def with_data(self, data: NDArray[Any], *, did: str, **changes: Any) -> Waveform:
