@@ -1,0 +1,1 @@
+"""Learning: recipes, steps, the loop, checkpoints and logs. Knows no family of systems by name."""
