@@ -132,8 +132,9 @@ def _natural_spectrum(rng: np.random.Generator, f: Array, ranges: NoiseKind) -> 
     secondary = np.exp(-0.5 * ((log_f - peak) / rng.uniform(0.06, 0.15)) ** 2)
     primary = 10 ** rng.uniform(-1.5, -0.5) * np.exp(-0.5 * ((log_f - peak + 0.3) / 0.06) ** 2)
     slope = 10 ** rng.uniform(-1.8, -0.8) * 10 ** (-rng.uniform(0.3, 1.6) * (log_f - peak))
+    tilt = 10 ** rng.uniform(-2, -0.3)  # what long periods rise to
     floor = 10 ** rng.uniform(*ranges.floor)
-    return np.where(f > 0, secondary + primary + np.minimum(slope, 1) + floor, 0)
+    return np.where(f > 0, secondary + primary + np.minimum(slope, tilt) + floor, 0)
 
 
 def _cultural_spectrum(rng: np.random.Generator, f: Array, ranges: NoiseKind) -> Array:
