@@ -67,8 +67,8 @@ def component_of(channel_code: str, *, id: str = "") -> str:
     if not found:
         where = f" of {id}" if id else ""
         raise SeislatentError(
-            f"channel code '{channel_code}'{where} names no known component; known: Z N E 1 2 3 R T, NS EW UD, UP V, 000 to 360, ...:"
-            " rename the channel, or read it without asking for components"
+            f"channel code '{channel_code}'{where} names no known component;"
+            " known: Z N E 1 2 3 R T, NS EW UD, UP V, 000 to 360, ...: rename the channel, or read it without asking for components"
         )
     return found
 
@@ -92,7 +92,7 @@ def arrange(waveform: Waveform, order: Iterable[str] = "ZNE") -> Waveform:
     wanted = tuple(order)
     strange = [c.id for c in waveform.channels if not c.component]
     if strange:
-        raise SeislatentError(f"no known component in the channel code of {', '.join(strange)}: rename the channel or select others")
+        raise SeislatentError(f"the channel code of {', '.join(strange)} names no known component: rename it or leave it out")
     rows: list[int] = []
     for component in wanted:
         found = [i for i, c in enumerate(waveform.components) if c == component]
@@ -137,7 +137,7 @@ def source_id(channel: Channel) -> str:
     """
     parts: Sequence[str] = channel.code.split("_") if "_" in channel.code else tuple(channel.code)
     if len(parts) != 3:
-        raise SeislatentError(f"channel code '{channel.code}' of {channel.id} has no band, source and subsource: give three letters or B_S_SS")
+        raise SeislatentError(f"channel code of {channel.id} has no band, source and subsource: give three letters or B_S_SS")
     if any("_" in part for part in (channel.network, channel.station, channel.location)):
-        raise SeislatentError(f"{channel.id} has an underscore in its network, station or location: an FDSN source identifier cannot hold it")
+        raise SeislatentError(f"{channel.id} has an underscore in network, station or location: no FDSN source identifier holds it")
     return f"FDSN:{channel.network}_{channel.station}_{channel.location}_{'_'.join(parts)}"

@@ -64,8 +64,10 @@ class Waveform:
         if len(self.channels) != len(self.data):
             raise SeislatentError(f"{len(self.data)} rows of samples but {len(self.channels)} channels: give one channel per row")
         timeless = self.data.dtype.kind in "SU" and self.sampling_rate_hz == 0  # a log of text has no rate
-        if not (np.isfinite(self.sampling_rate_hz) and self.sampling_rate_hz > 0 or timeless):
-            raise SeislatentError(f"sampling rate {self.sampling_rate_hz} Hz of {', '.join(self.ids)}: it must be a positive number")
+        if not ((np.isfinite(self.sampling_rate_hz) and self.sampling_rate_hz > 0) or timeless):
+            raise SeislatentError(
+                f"sampling rate {self.sampling_rate_hz} Hz of {', '.join(self.ids)}: it must be a positive number"
+            )
 
     @property
     def components(self) -> tuple[str, ...]:

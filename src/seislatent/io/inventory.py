@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from obspy import Inventory, UTCDateTime
 from obspy.core.util.base import ENTRY_POINTS
 from obspy.core.util.misc import buffered_load_entry_point
 
 from seislatent.errors import SeislatentError
-from seislatent.waveform import Channel
+from seislatent.io.plugins import one_line
+from seislatent.waveform import Channel, Waveform
 
 
 def read_inventory(path: str | Path) -> Inventory:
@@ -40,7 +43,7 @@ def read_inventory(path: str | Path) -> Inventory:
             try:
                 return buffered_load_entry_point("obspy", group, "readFormat")(str(path))
             except Exception as error:
-                raise SeislatentError(f"inventory {path} looks like {name} but cannot be read: {' '.join(str(error).split())}") from error
+                raise SeislatentError(f"inventory {path} looks like {name} but cannot be read: {one_line(error)}") from error
     raise SeislatentError(f"inventory {path} is in no format that ObsPy reads: give StationXML")
 
 
@@ -58,5 +61,12 @@ def describe(channel: Channel, inventory: Inventory, start_ns: int) -> Channel:
                         "latitude_deg": found.latitude, "longitude_deg": found.longitude, "elevation_m": found.elevation,
                         "azimuth_deg": found.azimuth, "dip_deg": found.dip,
                     }  # fmt: skip
-                    return replace(channel, **{k: float(v) for k, v in values.items() if v is not None})
+                    given: dict[str, Any] = {k: float(v) for k, v in values.items() if v is not None}
+                    return replace(channel, **given)
     return channel
+
+
+def locate(waveforms: Iterable[Waveform], inventory: Inventory | str | Path) -> list[Waveform]:
+    """The waveforms with coordinates, azimuth and dip from an inventory; a channel that it does not hold stays as it is."""
+    stations = inventory if isinstance(inventory, Inventory) else read_inventory(inventory)
+    return [replace(w, channels=tuple(describe(c, stations, w.start_ns) for c in w.channels)) for w in waveforms]
