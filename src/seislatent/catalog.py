@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 import yaml
 from torch import Tensor
 
@@ -184,6 +185,11 @@ def parameters(system: System) -> int:
     return sum(p.numel() for p in system.parameters())
 
 
+def players(system: System) -> dict[str, int]:
+    """How many numbers each player learns."""
+    return {name: sum(p.numel() for m in modules for p in m.parameters()) for name, modules in system.players().items()}
+
+
 def digest(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str:
     """First 16 hexadecimal digits of SHA-256 over config and weights, whatever order they come in."""
     keys = json.dumps(settings, sort_keys=True, separators=(",", ":"))
@@ -266,6 +272,17 @@ def fill(system: System, tensors: Mapping[str, Tensor], without: Iterable[str], 
     system.load_state_dict(dict(tensors), strict=False)
 
 
+def source(it: Preset, overrides: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
+    """The class of a preset's dataset, and its config."""
+    name = it.data.get("dataset")
+    if name is None:
+        raise SeislatentError(f"{it.system}: no dataset is named: write data: {{dataset: NAME}}; known: {', '.join(DATASETS)}")
+    cls: Any = pydoc.locate(known(DATASETS, "dataset", name))
+    if cls is None:
+        raise SeislatentError(f"dataset '{name}': there is no {DATASETS[name]} in this version of seislatent")
+    return cls, config.load(cls.Config, {k: v for k, v in it.data.items() if k != "dataset"}, overrides, option="--dataset.")
+
+
 def train(
     name: str | Path,
     data: str | Sequence[str],
@@ -278,7 +295,7 @@ def train(
     resume: bool = True,
     overwrite: bool = False,
 ) -> Path:
-    """Train a preset on `data` (a folder or several) into the folder `out`; the weights to use are `out`/best.safetensors.
+    """Train a preset on `data` (a folder or several) into the folder `out`, and return the weights to use.
 
     `system`, `recipe` and `dataset` change keys of the preset; `init_from` is a model whose weights are the start. A folder that
     holds the same run is resumed; one that holds another is refused, unless `overwrite`.
@@ -287,13 +304,10 @@ def train(
     from seislatent.engine.train import train as learn
 
     it = preset(name)
-    learner = build(it.system, it.config, system)
     how = config.load(Recipe, it.recipe, recipe, option="--recipe.")
-    kind = it.data.get("dataset")
-    if kind is None:
-        raise SeislatentError(f"{name} names no dataset: write 'data: {{dataset: NAME}}' in a preset; known: {', '.join(DATASETS)}")
-    source: Any = pydoc.locate(known(DATASETS, "dataset", kind))
-    settings = config.load(source.Config, {k: v for k, v in it.data.items() if k != "dataset"}, dataset, option="--dataset.")
+    torch.manual_seed(how.seed)
+    learner = build(it.system, it.config, system)
+    cls, settings = source(it, dataset)
     if init_from is not None:
         path = Path(init_from) if str(init_from).endswith(".safetensors") else packaged(str(init_from))
         tensors, told = checkpoint.read(path)
@@ -303,11 +317,11 @@ def train(
         about=it.about,
         config=config.plain(learner.config),
         recipe=config.plain(how),
-        data={"dataset": kind, **config.plain(settings)},
+        data={"dataset": it.data["dataset"], **config.plain(settings)},
     )
     run = _claim(Path(out), whole, resume=resume, overwrite=overwrite)
     folders = [Path(d) for d in ([data] if isinstance(data, str) else data)]
-    batches = source(settings, folders, batch=how.batch, seed=how.seed)
+    batches = cls(settings, folders, batch=how.batch, seed=how.seed)
     about = {"system": it.system, "config": whole.config, "name": str(name), "data": whole.data, "representation": None}
     return learn(learner, how, batches, run, validate=getattr(batches, "validate", None), about=about)
 
@@ -315,22 +329,19 @@ def train(
 def _claim(run: Path, whole: Preset, *, resume: bool, overwrite: bool) -> Path:
     """The folder of a run: fresh, or holding the same run. Its settings stand in preset.yaml, which `train` takes as well."""
     told = run / "preset.yaml"
-    if overwrite:
-        for path in [told, *run.glob("*.safetensors"), *run.glob("*.jsonl"), *run.glob("events.out.*")]:
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a machine does this for all
+        return run
+    if overwrite and told.exists():
+        for path in [told, run / "log.jsonl", *run.glob("*.safetensors"), *run.glob("tensorboard/events.*")]:
             path.unlink(missing_ok=True)
-    if run.is_dir() and any(run.iterdir()):
+    elif run.is_dir() and any(run.iterdir()):
         if not told.exists():
             raise SeislatentError(f"{run}: holds other files: give another folder with --out")
-        if not resume:
-            raise SeislatentError(f"{run}: holds a run: give another folder with --out, or --overwrite")
         there = preset(told)
-        for part in ("system", "config", "data"):
-            mine, saved = getattr(whole, part), getattr(there, part)
-            if mine != saved:
-                names = sorted(k for k in {*mine, *saved} if mine.get(k) != saved.get(k)) if isinstance(mine, dict) else []
-                raise SeislatentError(
-                    f"{run}: holds a run with another {' '.join([part, *names])}: give another folder with --out, or --overwrite"
-                )
+        other = [part for part in ("system", "data") if getattr(there, part) != getattr(whole, part)]
+        if other or not resume:
+            how = f"a run with another {' and '.join(other)}" if other else "a run"
+            raise SeislatentError(f"{run}: holds {how}: give another folder with --out, or --overwrite")
     run.mkdir(parents=True, exist_ok=True)
     beside = told.with_suffix(".part")
     beside.write_text(yaml.safe_dump(config.plain(whole), sort_keys=False), encoding="utf-8")

@@ -107,20 +107,18 @@ def plain(config: Any) -> dict[str, Any]:
     return simple(asdict(config))
 
 
-def describe(cls: type, prefix: str = "") -> list[Row]:
-    """Every key of the dataclass `cls`, in reading order, configs inside it as dotted keys."""
+def describe(what: Any, prefix: str = "") -> list[Row]:
+    """Every key of a dataclass, or of a config with the values it has, in reading order; configs inside it as dotted keys."""
+    cls = what if isinstance(what, type) else type(what)
     rows: list[Row] = []
-    types, words = _types(cls), _docstrings(cls)
     for each in fields(cls):
-        name, default = prefix + each.name, _default(each)
-        if is_dataclass(types[each.name]) and default is not None:
-            inside = describe(types[each.name], f"{name}.")
-            rows += [r if _at(plain(default), r.name[len(name) + 1 :]) is MISSING else
-                     Row(name=r.name, type=r.type, default=_at(plain(default), r.name[len(name) + 1 :]), help=r.help)
-                     for r in inside] if default is not MISSING else inside  # fmt: skip
+        value = _default(each) if what is cls else getattr(what, each.name)
+        inside = _inside(cls)[each.name]
+        if inside[0] is not None and not inside[1]:
+            rows += describe(inside[0] if value is MISSING else value, f"{prefix}{each.name}.")
         else:
             kind = each.type if isinstance(each.type, str) else getattr(each.type, "__name__", str(each.type))
-            rows.append(Row(name=name, type=kind, default=default, help=words.get(each.name, "")))
+            rows.append(Row(name=prefix + each.name, type=kind, default=value, help=_docstrings(cls).get(each.name, "")))
     return rows
 
 

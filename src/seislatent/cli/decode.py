@@ -1,0 +1,35 @@
+"""Decode a code file (.slat) into miniSEED, with the ids, times, rates and gaps of what was encoded.
+
+The model is the one that the file names. A damaged chunk becomes a gap, and the result tells its time span.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from seislatent.cli import encode
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("source", metavar="IN", help="code file")
+    parser.add_argument("target", metavar="OUT", help="miniSEED file to write, such as back.mseed")
+    parser.add_argument("--level", type=int, metavar="N", help="codebooks to use, at most those in the file (default: all of them)")
+    parser.add_argument("--system", metavar="MODEL", help=".safetensors file, where the file was made with weights of your own")
+    parser.add_argument("--strict", action="store_true", help="refuse a damaged file instead of leaving gaps")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Calls `stream.decode_file`."""
+    from seislatent import catalog
+    from seislatent.io import slat
+    from seislatent.systems.codec import stream
+
+    model = catalog.load(args.system or slat.info(args.source)["model"])
+    done = stream.decode_file(model, args.source, args.target, args.level, strict=args.strict, overwrite=args.overwrite)
+    return {"file": args.target, **(done or {})}
+
+
+text = encode.text

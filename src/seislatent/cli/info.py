@@ -1,0 +1,169 @@
+"""Tell what a name or a file is: a preset, weights (.safetensors), a code file (.slat), seismograms, a folder of records."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from seislatent.cli.list import columns
+from seislatent.errors import SeislatentError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("what", metavar="WHAT", help="preset, or path of weights, code file, seismograms, run or folder of records")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Calls `info`."""
+    return info(args.what)
+
+
+def info(what: str | Path) -> dict[str, Any]:
+    """What there is to say, as a dictionary whose `kind` is preset, weights, code, waveforms, records, run or folder."""
+    path = Path(what)
+    if not path.exists():
+        if path.suffix in (".safetensors", ".slat") or len(path.parts) > 2:
+            raise SeislatentError(f"{what}: no such file or folder")
+        return _preset(str(what))
+    if path.is_dir():
+        return _folder(path)
+    with path.open("rb") as file:
+        start = file.read(16)
+    if path.suffix == ".safetensors":
+        return _weights(path)
+    from seislatent.io import slat
+
+    if path.suffix == ".slat" or start.startswith(slat.MAGIC):
+        return {"kind": "code", "file": str(path), **slat.info(path)}
+    return _waveforms(path)
+
+
+def _keys(settings: Any, prefix: str) -> list[dict[str, Any]]:
+    """Rows of the options of a config: name, type, value here, meaning."""
+    from seislatent import config
+
+    shown = []
+    for row in config.describe(settings):
+        option = f"--{prefix}.{row.name}"
+        if isinstance(row.default, dict) and row.default:
+            kind = row.type.rpartition(", ")[2].rstrip("]")
+            each = [{"option": f"{option}.{k}", "type": kind, "value": v, "meaning": ""} for k, v in row.default.items()]
+            shown += [{**each[0], "meaning": row.help}, *each[1:]]
+        else:
+            shown.append({"option": option, "type": row.type, "value": row.default, "meaning": row.help})
+    return shown
+
+
+def _preset(name: str) -> dict[str, Any]:
+    from seislatent import catalog, config
+    from seislatent.engine.recipe import Recipe
+
+    it = catalog.preset(name)
+    system = catalog.build(it.system, it.config)
+    paper = (sys.modules[type(system).__module__].__doc__ or "").strip().splitlines()
+    weights = catalog.WEIGHTS / f"{name}.safetensors"
+    keys = _keys(system.config, "system")
+    if it.recipe:
+        keys += _keys(config.load(Recipe, it.recipe), "recipe")
+    if it.data:
+        keys += _keys(catalog.source(it)[1], "dataset")
+    return {
+        "kind": "preset",
+        "name": name,
+        "system": it.system,
+        "about": it.about,
+        "paper": paper[0] if paper else "",
+        "parameters": catalog.players(system),
+        "dataset": it.data.get("dataset"),
+        "weights": _weights(weights) if weights.exists() else f"none in the package: seislatent train {name} --data DIR --out RUN",
+        "keys": keys,
+    }
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    from seislatent import catalog
+
+    model = catalog.load(path)
+    told = {k: v for k, v in model.about.items() if k not in ("name", "digest")}
+    return {
+        "kind": "weights",
+        "file": str(path),
+        "name": model.name,
+        "digest": model.digest,
+        "bytes": path.stat().st_size,
+        "parameters": catalog.players(model.system),
+        **told,
+    }
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    if (path / "preset.yaml").exists():
+        from seislatent import catalog
+
+        log = path / "log.jsonl"
+        last = log.read_text(encoding="utf-8").splitlines()[-1:] if log.exists() else []
+        files = sorted(p.name for p in path.glob("*.safetensors"))
+        return {"kind": "run", "folder": str(path), "system": catalog.preset(path / "preset.yaml").system, "files": files,
+                "last": json.loads(last[0]) if last else None}  # fmt: skip
+    if any(path.glob("metadata*.csv")):
+        return _records(path)
+    names = sorted(p for p in path.rglob("*") if p.is_file())
+    return {"kind": "folder", "folder": str(path), "files": len(names), "bytes": sum(p.stat().st_size for p in names),
+            "first": [p.relative_to(path).as_posix() for p in names[:5]]}  # fmt: skip
+
+
+def _records(path: Path) -> dict[str, Any]:
+    from seislatent.io.seisbench import SeisBenchFile
+
+    table = SeisBenchFile(path).metadata
+
+    def counts(column: str) -> dict[str, int] | None:
+        return {str(k): int(v) for k, v in table[column].value_counts().items()} if column in table else None
+
+    return {
+        "kind": "records",
+        "folder": str(path),
+        "records": len(table),
+        "split": counts("split"),
+        "sampling_rate_hz": counts("trace_sampling_rate_hz"),
+        "component_order": counts("trace_component_order"),
+        "stations": int(table["station_code"].nunique()) if "station_code" in table else None,
+        "columns": [str(c) for c in table.columns],
+    }
+
+
+def _waveforms(path: Path) -> dict[str, Any]:
+    from seislatent.io.files import read_stream
+
+    traces = [
+        {"id": t.id, "start": str(t.stats.starttime), "sampling_rate_hz": t.stats.sampling_rate, "samples": int(t.stats.npts)}
+        for t in read_stream(path, headonly=True)
+    ]
+    return {"kind": "waveforms", "file": str(path), "traces": traces}
+
+
+def text(result: dict[str, Any]) -> str:
+    """Facts first, then tables."""
+    facts = [f"{key}: {_short(value)}" for key, value in result.items() if not _tabular(value)]
+    tables = [
+        f"\n{key}:\n" + columns([[h.upper() for h in value[0]], *[[_short(c) for c in row.values()] for row in value]])
+        for key, value in result.items()
+        if _tabular(value)
+    ]
+    return "\n".join([*facts, *tables])
+
+
+def _tabular(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) and row.keys() == value[0].keys() for row in value)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_short(v) for v in value) or "none"
+    return "-" if value is None else str(value)

@@ -1,0 +1,31 @@
+"""List presets, baselines and datasets, by the names that the other verbs take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb has no options of its own."""
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Calls `catalog.listing`."""
+    from seislatent import catalog
+
+    return {"presets": [*catalog.listing()], "baselines": sorted(catalog.BASELINES), "datasets": sorted(catalog.DATASETS)}
+
+
+def text(result: dict[str, Any]) -> str:
+    """A table of presets, then the other names."""
+    rows = [["NAME", "SYSTEM", "WEIGHTS", "ABOUT"], *[[str(v) for v in row.values()] for row in result["presets"]]]
+    names = [f"{what}: {', '.join(result[what]) or 'none'}" for what in ("baselines", "datasets")]
+    return "\n".join([columns(rows), "", *names])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
