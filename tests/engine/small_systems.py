@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from seislatent.batch import Batch
 from seislatent.engine.recipe import Recipe
+from seislatent.engine.trainer import Engine
 from seislatent.nn.processes import full, gathered, total
 from seislatent.systems.base import System, Turn, still
 
 LENGTH = 32
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class Config:
 
 def convolutions(*widths):
     layers = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Conv1d(a, b, 5, padding=2), nn.GELU()]
     return nn.Sequential(*layers[:-1])
 
@@ -46,7 +51,7 @@ class Autoencoder(System):
 
 
 class Book(nn.Module):
-    """One codebook. `forward` is pure; `update` moves it by sums over all processes, and a hardly used entry by the worst vector."""
+    """One codebook. `forward` is pure; `update` moves it by sums over processes, and a hardly used entry to the worst vector."""
 
     def __init__(self, size, width):
         super().__init__()
@@ -153,7 +158,7 @@ class Critic(System):
         fake = self.generator(z)
         penalty = self.penalty(x, fake.detach()) if int(batch.step) % 2 == 0 else None
         yield Turn("critic", real=-self.critic(x), fake=self.critic(fake.detach()), penalty=penalty)
-        yield Turn("encoder", waveform=(self.generator(self.encoder(x)).detach() - x) ** 2 * 0 + (self.encoder(x) ** 2).sum(-1)[:, None, None])
+        yield Turn("encoder", waveform=(self.encoder(x) - 1) ** 2)
         back = still(self.encoder)(fake)
         yield Turn("generator", fool=-self.critic(fake), latent=(back - z).abs())
 
@@ -204,15 +209,60 @@ class Shares:
         self.dtype = dtype
 
     def batch(self, step, rank, world):
-        index = {1: [range(10)], 2: [range(6), range(6, 10)]}[world][rank]
-        return rows(records(10, self.dtype, seed=step), list(index))
+        return rows(records(10, self.dtype, seed=step), self.of(world)[rank])
+
+    @staticmethod
+    def of(world):
+        return {1: [list(range(10))], 2: [list(range(6)), list(range(6, 10))]}[world]
 
 
 class Drawn:
-    """Records by step, as many as asked for."""
-
-    def __init__(self, n):
-        self.n = n
+    """Eight records by step, in equal shares."""
 
     def batch(self, step, rank, world):
-        return rows(records(self.n, seed=step), list(range(rank, self.n, world)))
+        return rows(records(8, seed=step), list(range(rank, 8, world)))
+
+
+class SameNoise(TorchFunctionMode):
+    """Random tensors of which each process gets its records' rows: drawn for all ten records from (step, which call)."""
+
+    def __init__(self, step, index):
+        super().__init__()
+        self.step, self.index, self.calls = step, list(index), 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function in (
+            torch.randint,
+            torch.randperm,
+            torch.normal,
+            torch.bernoulli,
+            torch.multinomial,
+            torch.rand_like,
+            F.dropout,
+        ):
+            raise NotImplementedError(f"no shared noise for {function.__name__}")
+        if function not in (torch.randn, torch.rand, torch.randn_like):
+            return function(*args, **kwargs)
+        like = function is torch.randn_like
+        shape, dtype = (args[0].shape, args[0].dtype) if like else (args, kwargs["dtype"])
+        assert shape[0] == len(self.index)
+        self.calls += 1
+        generator = torch.Generator().manual_seed(1000 * self.step + self.calls)
+        return (torch.randn if like else function)(10, *shape[1:], dtype=dtype, generator=generator)[self.index]
+
+
+def five_steps(name, fabric, dtype=torch.float64):
+    """An engine after five steps on this process's share of ten records, and the log of the last one."""
+    system, recipe = make(name, dtype, seed=fabric.global_rank)  # ranks start apart: the first one's weights must win
+    engine, index = Engine(system, recipe, fabric), Shares.of(fabric.world_size)[fabric.global_rank]
+    for step in range(5):
+        share = rows(records(10, dtype), index)
+        with SameNoise(step, index):
+            log = engine.step(share)
+    return engine, log
+
+
+def state(engine):
+    """Everything that learns or follows."""
+    return engine.system.state_dict() | {f"average/{k}": v for k, v in engine.average.state_dict().items()}
