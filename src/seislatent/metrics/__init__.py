@@ -1,0 +1,1 @@
+"""Measures of traces: frozen records, one value per trace, never averaged inside."""
