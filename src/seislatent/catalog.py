@@ -87,6 +87,11 @@ class Model:
         """The frozen config of the system."""
         return self.system.config
 
+    @property
+    def version(self) -> str:
+        """The seislatent that made the weights."""
+        return str(self.about.get("version", ""))
+
     def encode(self, stream: obspy.Stream | Sequence[Waveform], level: int | None = None) -> Codes:
         """The code of all traces, of the first `level` books (all when None)."""
         from seislatent.systems.codec import stream as codec
@@ -109,7 +114,7 @@ class Model:
         return self
 
     def _repr_html_(self) -> str:
-        rows = {"digest": self.digest, "parameters": f"{parameters(self.system):,}", "made by": self.about.get("version", "?")}
+        rows = {"digest": self.digest, "parameters": f"{parameters(self.system):,}", "made by": f"seislatent {self.version}"}
         cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
         return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
 

@@ -6,9 +6,11 @@ The model is the one that the file names. A damaged chunk becomes a gap, and the
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
-from seislatent.cli import encode
+from seislatent.cli import info
+from seislatent.errors import SeislatentError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +26,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Calls `stream.decode_file`."""
     from seislatent import catalog
-    from seislatent.io import slat
+    from seislatent.io.slat import Codes
     from seislatent.systems.codec import stream
 
-    model = catalog.load(args.system or slat.info(args.source)["model"])
-    done = stream.decode_file(model, args.source, args.target, args.level, strict=args.strict, overwrite=args.overwrite)
-    return {"file": args.target, **(done or {})}
+    codes = Codes.read(args.source)
+    model = None
+    try:
+        if any(entry.frames for entry in codes.traces):  # what is stored losslessly needs no model
+            model = catalog.load(args.system or codes.head.codec)
+    except SeislatentError as error:
+        if args.system:
+            raise
+        needs = f"{args.source} was made with weights {codes.head.digest} of {codes.head.codec}"
+        raise SeislatentError(f"{needs}: give them with --system FILE.safetensors ({error})") from None
+    done = stream.decode_file(model, codes, args.target, args.level, strict=args.strict, overwrite=args.overwrite)
+    return {**asdict(done), "damage": [str(d) for d in done.damage]}
 
 
-text = encode.text
+def text(result: dict[str, Any]) -> str:
+    """What was written, and what could not be."""
+    return info.text(result)

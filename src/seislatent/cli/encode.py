@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from seislatent.cli import info
+
 SYSTEM = "codec/eqcodec_small"
 
 
@@ -28,12 +30,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from seislatent import catalog
     from seislatent.systems.codec import stream
 
-    done = stream.encode_file(
+    codes = stream.encode_file(
         catalog.load(args.system), args.source, args.target, args.level, overwrite=args.overwrite, inventory=args.inventory
     )
-    return {"file": args.target, **(done or {})}
+    return {"file": args.target, **codes.info()}
 
 
 def text(result: dict[str, Any]) -> str:
-    """What was written."""
-    return "\n".join(f"{key}: {value}" for key, value in result.items())
+    """What the file holds, costs and leaves out."""
+    return info.text(result)

@@ -31,14 +31,12 @@ def info(what: str | Path) -> dict[str, Any]:
         return _preset(str(what))
     if path.is_dir():
         return _folder(path)
-    with path.open("rb") as file:
-        start = file.read(16)
     if path.suffix == ".safetensors":
         return _weights(path)
-    from seislatent.io import slat
+    from seislatent.io.slat import Codes, is_slat
 
-    if path.suffix == ".slat" or start.startswith(slat.MAGIC):
-        return {"kind": "code", "file": str(path), **slat.info(path)}
+    if path.suffix == ".slat" or is_slat(path):
+        return {"kind": "code", "file": str(path), **Codes.read(path).info()}
     return _waveforms(path)
 
 
