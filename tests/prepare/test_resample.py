@@ -67,7 +67,7 @@ def test_pieces_are_equal_to_the_bit(pair):
     n = resampler.length(x.shape[-1])
     assert whole.shape[-1] == n
     for length in (1, 37, 64, 1000):
-        for n0 in RNG.integers(0, n - 1, 4):
+        for n0 in RNG.integers(0, n - 1, 4).tolist():
             n1 = min(n, n0 + length)
             a, b = resampler.span(n0, n1)
             piece = x[:, np.clip(np.arange(a, b), 0, x.shape[-1] - 1)]

@@ -24,9 +24,9 @@ class WaveformErrors:
 
 
 def waveform_errors(
-    estimate: Shaped[Tensor, "*trace time"], reference: Shaped[Tensor, "*trace time"], sampling_rate_hz: float
+    estimate: Shaped[Tensor, "..."], reference: Shaped[Tensor, "*trace time"], sampling_rate_hz: float
 ) -> WaveformErrors:
-    """Errors of an estimate against its reference.
+    """Errors of an estimate [*trace time] against its reference.
 
     The signal-to-noise ratio is +inf where the estimate is exact and the reference not silent, -inf where a silent reference is
     missed, NaN where both are silent or the trace has no samples (there all three are NaN): decide what such traces count before
