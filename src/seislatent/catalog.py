@@ -72,7 +72,15 @@ class Preset:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A system with its weights, its name, and where both came from. Streams go in and come out; tensors live on `.system`."""
+    """A system with its weights, its name, and where both came from. Streams go in and come out; tensors live on `.system`.
+
+    >>> import obspy, seislatent as sl
+    >>> model = sl.load("codec/eqcodec_small")
+    >>> stream = obspy.read()  # three components of an earthquake, 30 s at 100 Hz
+    >>> codes = model.encode(stream, level=4)
+    >>> [(trace.id, trace.stats.npts) for trace in model.decode(codes, level=2)]
+    [('BW.RJOB..EHZ', 3000), ('BW.RJOB..EHN', 3000), ('BW.RJOB..EHE', 3000)]
+    """
 
     system: System
     name: str
