@@ -23,9 +23,7 @@ class WaveformErrors:
     """10 log10 of the reference's energy over the error's, in dB."""
 
 
-def waveform_errors(
-    estimate: Shaped[Tensor, "..."], reference: Shaped[Tensor, "*trace time"], sampling_rate_hz: float
-) -> WaveformErrors:
+def waveform_errors(estimate: Tensor, reference: Shaped[Tensor, "*trace time"], sampling_rate_hz: float) -> WaveformErrors:
     """Errors of an estimate [*trace time] against its reference.
 
     The signal-to-noise ratio is +inf where the estimate is exact and the reference not silent, -inf where a silent reference is

@@ -79,7 +79,7 @@ def resample(waveform: Waveform, rate_hz: float) -> Waveform:
     rate_in = waveform.sampling_rate_hz
     if rate_in <= 0:
         raise SeislatentError(f"{', '.join(waveform.ids)}: text without a sampling rate cannot be resampled")
-    if abs(rate_in / rate_hz - 1) <= SAME_RATE if rate_hz > 0 else False:
+    if rate_hz > 0 and abs(rate_in / rate_hz - 1) <= SAME_RATE:
         return waveform
     metadata = moved(waveform.metadata, ratio=rate_hz / rate_in)
     if "trace_sampling_rate_hz" in metadata:
