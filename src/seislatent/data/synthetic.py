@@ -95,7 +95,7 @@ class NoiseKind:
 
 
 NOISE_KINDS = {
-    "quiet": NoiseKind(cultural=(-3, -2), floor=(-4, -2.5), lines=1, level=(-8.5, -6.5)),
+    "quiet": NoiseKind(cultural=(-3.5, -2.2), floor=(-4.2, -2.8), lines=1, level=(-8.5, -6.5)),
     "typical": NoiseKind(cultural=(-2.5, -0.5), floor=(-3.5, -2), lines=2, level=(-8, -6)),
     "urban": NoiseKind(cultural=(-0.7, 1), floor=(-3, -1.5), lines=4, level=(-7, -5)),
     "instrument": NoiseKind(cultural=(-2, -1), floor=(-0.7, 1), lines=3, level=(-9, -6)),
@@ -131,7 +131,7 @@ def _natural_spectrum(rng: np.random.Generator, f: Array, ranges: NoiseKind) -> 
     peak = rng.uniform(-0.95, -0.5)
     secondary = np.exp(-0.5 * ((log_f - peak) / rng.uniform(0.06, 0.15)) ** 2)
     primary = 10 ** rng.uniform(-1.5, -0.5) * np.exp(-0.5 * ((log_f - peak + 0.3) / 0.06) ** 2)
-    slope = 10 ** rng.uniform(-1.8, -0.8) * 10 ** (-rng.uniform(0.3, 1.6) * (log_f - peak))
+    slope = 10 ** rng.uniform(-2.6, -1) * 10 ** (-rng.uniform(0.3, 1.6) * (log_f - peak))
     tilt = 10 ** rng.uniform(-2, -0.3)  # what long periods rise to
     floor = 10 ** rng.uniform(*ranges.floor)
     return np.where(f > 0, secondary + primary + np.minimum(slope, tilt) + floor, 0)
