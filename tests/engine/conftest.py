@@ -22,4 +22,5 @@ def fabric():
 @pytest.fixture(scope="session")
 def environment():
     """For processes that tests start: one thread each, and the small systems to import."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}

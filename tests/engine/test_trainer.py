@@ -203,8 +203,11 @@ def test_bfloat16_computes_in_half_and_keeps_weights_whole():
     for module in engine.system.modules():
         if isinstance(module, torch.nn.Conv1d):
             module.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    between: list[bool] = []  # autocast is for the systems' code, not for the engine's own sums and steps
+    for optimizer in engine.optimizers.values():
+        optimizer.register_step_pre_hook(lambda *_: between.append(torch.is_autocast_enabled("cpu")))
     losses = [engine.step(records())["waveform"] for _ in range(25)]
-    assert {*seen} == {torch.bfloat16} and losses[-1] < losses[0]
+    assert {*seen} == {torch.bfloat16} and {*between} == {False} and losses[-1] < losses[0]
     optimizer = [v for o in engine.optimizers.values() for state in o.state.values() for v in state.values()]
     tensors = [*engine.system.state_dict().values(), *engine.average.state_dict().values(), *optimizer]
     assert {v.dtype for v in tensors if v.is_floating_point()} == {torch.float32}
