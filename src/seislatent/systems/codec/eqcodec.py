@@ -1,0 +1,307 @@
+"""EQcodec: a seismogram as one token per second and codebook.
+
+    x [b 1 t] --gain--> [b 1 t] --strided convolutions--> [b w f] --LSTM--> --convolution--> z [b 32 f]   (40 samples a frame)
+    z --residual quantiser, 8 books of 1024--> indices [b 8 f] --sum of entries--> q [b 32 f]
+    q --convolution--> --LSTM--> --transposed convolutions--> y [b 1 t] --gain--> x' [b 1 t]
+    x, y --STFT of 128, 64, 32 points--> three discriminators in parallel
+
+Bhattacharjee and Bharadwaj, "Quantizing Quakes" (poster), after EnCodec: Défossez et al. (2022), arXiv:2210.13438, for all that the
+poster leaves unsaid (feature matching, balancer, commitment, moving-average codebooks).
+Ours: amplitudes as whole numbers outside the network (`signal/gain.py`); a linear lapped transform beside the strided path, from
+whose cosines learning starts; the waveform loss is the logarithm of the relative squared error, so that it is SNR that is learnt;
+no weight normalisation. See docs/systems/eqcodec.md for what each of these is worth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seislatent.batch import Batch
+from seislatent.errors import SeislatentError
+from seislatent.losses.spectral import multiscale_stft
+from seislatent.losses.waveform import negative_snr
+from seislatent.signal import gain
+from seislatent.systems.base import Codec, Reconstructor, System, Tokens, Turn
+from seislatent.systems.codec.quantizer import Quantized, ResidualQuantizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class EQCodecConfig:
+    """The poster's numbers; width and depth are EnCodec's."""
+
+    sampling_rate_hz: float = 40.0
+    """Rate at which the network works, in Hz; records are resampled to it."""
+    strides: tuple[int, ...] = (2, 4, 5)
+    """Strides of the encoder's convolutions, first to last; their product is the frame, in samples."""
+    width: int = 32
+    """Channels of the first convolution; each stride doubles them."""
+    lstm_layers: int = 2
+    """LSTM layers on either side of the quantiser."""
+    latent: int = 32
+    """Numbers per frame between encoder and decoder."""
+    books: int = 8
+    """Codebooks: levels of the code."""
+    entries: int = 1024
+    """Vectors in a codebook."""
+    lapped: bool = True
+    """A linear lapped transform beside the strided convolutions, on both sides."""
+    balanced: bool = True
+    """Balance the gradients of the terms at the decoder's output (EnCodec, section 3.4)."""
+    full_level: float = 0.5
+    """Share of training records coded with all books; the others draw their level at random."""
+    decay: float = 0.99
+    """Memory of the moving averages that are the codebooks, per step."""
+    beam: int = 1
+    """Sums kept per frame while encoding; 1 is the greedy search."""
+    ffts: tuple[int, ...] = (128, 64, 32)
+    """STFT sizes of the discriminators, in samples."""
+    discriminator_width: int = 32
+    """Channels of the discriminators."""
+    weights: dict[str, float] = field(
+        default_factory=lambda: dict(real=1.0, fake=1.0, waveform=1.0, spectrum=1.0, fool=0.3, features=0.3, commit=0.1)
+    )
+    """Weight of each loss term. Without `real`, `fake`, `fool` and `features` there is no discriminator."""
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity. [b w t] -> [b w t]"""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.narrow = nn.Conv1d(width, width // 2, 3, padding=1)
+        self.widen = nn.Conv1d(width // 2, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.widen(F.elu(self.narrow(F.elu(x))))
+
+
+class Memory(nn.Module):
+    """LSTM layers beside the identity; the state starts afresh with each segment. [b w f] -> [b w f]"""
+
+    def __init__(self, width: int, layers: int):
+        super().__init__()
+        self.lstm = nn.LSTM(width, width, layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.lstm(x.permute(2, 0, 1))[0].permute(1, 2, 0)
+
+
+def lapped_cosines(frame: int, latent: int) -> Float[Tensor, "latent 1 lap"]:
+    """The first `latent` functions of a lapped cosine transform with flat-topped windows over 1.5 frames (an MDCT, orthonormal)."""
+    lap, rise = frame + frame // 2, frame // 2
+    edge = torch.sin(0.5 * math.pi * torch.sin(0.5 * math.pi * (torch.arange(rise) + 0.5) / rise) ** 2)
+    window = torch.cat([edge, torch.ones(lap - 2 * rise), edge.flip(0)])
+    phase = math.pi / frame * (torch.arange(lap) + frame - rise // 2 + 0.5)
+    return (math.sqrt(2 / frame) * window * torch.cos(phase * (torch.arange(latent) + 0.5)[:, None]))[:, None]
+
+
+class Encoder(nn.Module):
+    """[b 1 (f + 2 m) frames] -> [b latent f]: convolutions see m frames of context on both sides, the LSTM only the f within."""
+
+    def __init__(self, config: EQCodecConfig):
+        super().__init__()
+        self.frame = math.prod(config.strides)
+        widths = [config.width * 2**i for i in range(len(config.strides) + 1)]
+        layers: list[nn.Module] = [nn.Conv1d(1, widths[0], 7, padding=3)]
+        for (narrow, wide), stride in zip(pairwise(widths), config.strides, strict=True):
+            layers += [Residual(narrow), nn.ELU(), nn.Conv1d(narrow, wide, 2 * stride, stride, (stride + 1) // 2)]
+        self.strided = nn.Sequential(*layers)
+        self.memory = Memory(widths[-1], config.lstm_layers)
+        self.project = nn.Conv1d(widths[-1], config.latent, 7, padding=3)
+        self.lapped = nn.Conv1d(1, config.latent, self.frame * 3 // 2, self.frame, bias=False) if config.lapped else None
+        if self.lapped is not None:
+            self.lapped.weight.data.copy_(lapped_cosines(self.frame, config.latent))
+            nn.init.zeros_(self.project.weight)
+            nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, margin: int) -> Tensor:
+        frames, skip = x.shape[2] // self.frame - 2 * (margin // self.frame), margin // self.frame
+        h = self.strided(x)[:, :, skip : skip + frames]
+        z = self.project(F.elu(self.memory(h)))
+        if self.lapped is not None:
+            around = self.frame // 4
+            z = z + self.lapped(x[:, :, margin - around : x.shape[2] - margin + around])
+        return z
+
+
+class Decoder(nn.Module):
+    """[b latent f], level [b] -> [b 1 f frames]"""
+
+    def __init__(self, config: EQCodecConfig):
+        super().__init__()
+        self.frame = math.prod(config.strides)
+        widths = [config.width * 2**i for i in range(len(config.strides) + 1)]
+        self.project = nn.Conv1d(config.latent, widths[-1], 7, padding=3)
+        self.told = nn.Embedding(config.books, widths[-1])
+        """What the decoder is told of the level: how far to trust the sum of entries."""
+        self.memory = Memory(widths[-1], config.lstm_layers)
+        layers: list[nn.Module] = []
+        for (narrow, wide), stride in reversed(list(zip(pairwise(widths), config.strides, strict=True))):
+            pad = (stride + 1) // 2
+            layers += [nn.ELU(), nn.ConvTranspose1d(wide, narrow, 2 * stride, stride, pad, stride % 2), Residual(narrow)]
+        self.strided = nn.Sequential(*layers, nn.ELU())
+        self.out = nn.Conv1d(widths[0], 1, 7, padding=3)
+        self.lapped = (
+            nn.ConvTranspose1d(config.latent, 1, self.frame * 3 // 2, self.frame, self.frame // 4, bias=False) if config.lapped else None
+        )
+        self.shrink = nn.Parameter(torch.ones(config.books, config.latent))
+        if self.lapped is not None:
+            self.lapped.weight.data.copy_(lapped_cosines(self.frame, config.latent))
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        y = self.out(self.strided(self.memory(self.project(z) + self.told(level - 1)[:, :, None])))
+        return y if self.lapped is None else y + self.lapped(z * self.shrink[level - 1][:, :, None])
+
+
+class Discriminator(nn.Module):
+    """Judges the complex STFT of one size. [b 1 t] -> features of each layer [b w g n], the last of them the verdict [b 1 g n]"""
+
+    window: Tensor
+
+    def __init__(self, points: int, width: int):
+        super().__init__()
+        self.points = points
+        self.register_buffer("window", torch.hann_window(points))
+        steps = [nn.Conv2d(2, width, (8, 3), padding=(4, 1))]
+        steps += [nn.Conv2d(width, width, (8, 3), (2, 1), (4, spread), (1, spread)) for spread in (1, 2, 4)]
+        self.steps = nn.ModuleList([*steps, nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 1, 3, padding=1)])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        spectrum = torch.stft(x[:, 0].float(), self.points, self.points // 4, window=self.window, normalized=True, return_complex=True)
+        h, features = torch.stack([spectrum.real, spectrum.imag], 1), []
+        for step in self.steps:
+            h = step(F.leaky_relu(h, 0.2) if features else h)
+            features.append(h)
+        return features
+
+
+def flat(verdicts: Iterable[Tensor]) -> Tensor:
+    """All values of several discriminators in one row."""
+    return torch.cat([v.flatten() for v in verdicts])
+
+
+class EQCodec(System, Codec, Reconstructor):
+    """One channel at 40 Hz, 8 levels of 10 bit/s."""
+
+    Config = EQCodecConfig
+    config: EQCodecConfig
+
+    def __init__(self, config: EQCodecConfig):
+        super().__init__(config)
+        self.frame = math.prod(config.strides)
+        if self.frame % 4 and config.lapped:
+            raise SeislatentError(f"a frame of {self.frame} samples: the lapped transform needs a multiple of 4 (change `strides`)")
+        self.margin = 4 * self.frame
+        """Context on both sides of a segment, in samples: more than the convolutions see."""
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.quantizer = ResidualQuantizer(config.books, config.entries, config.latent, config.decay)
+        judged = {"real", "fake", "fool", "features"} & config.weights.keys()
+        if judged and len(judged) < 4:
+            raise SeislatentError(f"weights {sorted(judged)} alone: give all of real, fake, fool and features, or none (no discriminator)")
+        self.discriminators = nn.ModuleList([Discriminator(n, config.discriminator_width) for n in config.ffts] if judged else [])
+
+    @property
+    def sampling_rate_hz(self) -> float:
+        """Rate of the samples that `encode` takes, in Hz."""
+        return self.config.sampling_rate_hz
+
+    @property
+    def books(self) -> int:
+        """Levels of the code."""
+        return self.config.books
+
+    @property
+    def bits_per_index(self) -> int:
+        """Bits that one token takes in a file."""
+        return math.ceil(math.log2(self.config.entries))
+
+    @property
+    def bits_per_second(self) -> float:
+        """Nominal rate of one level."""
+        return self.bits_per_index * self.sampling_rate_hz / self.frame
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """The discriminators, if any, against encoder and decoder."""
+        codec: dict[str, list[nn.Module]] = {"codec": [self.encoder, self.decoder]}
+        return {"discriminator": [*self.discriminators], **codec} if len(self.discriminators) else codec
+
+    @torch.no_grad()
+    def encode(self, x: Float[Tensor, "batch 1 time"], margin: int = 0) -> Tokens:
+        """Tokens of segments [b 1 margin + f frames + margin] in any unit, float64 where offsets are large; `margin` is context.
+
+        Raises SeislatentError where the length is not a whole number of frames.
+        """
+        if x.shape[1] != 1 or (x.shape[2] - 2 * margin) % self.frame or x.shape[2] <= 2 * margin:
+            raise SeislatentError(f"segments of shape {tuple(x.shape)}: EQcodec takes [batch 1 time] in frames of {self.frame} samples")
+        inner = x[:, 0, margin : x.shape[2] - margin]
+        offset, scale = gain.measure(inner, self.frame)
+        missing = max(0, self.margin - margin)
+        wide = F.pad(x, (missing, missing), mode="replicate")[:, 0]
+        z = self.encoder(gain.normalise(wide, offset, scale, self.frame, margin + missing)[:, None], margin + missing)
+        return Tokens(indices=self.quantizer.search(z, self.config.beam), offset=offset, scale=scale)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tokens, level: int | None = None) -> Float[Tensor, "batch 1 time"]:
+        """The segments back as float64 in their own unit, from the first `level` books."""
+        indices = tokens.indices[:, :level]
+        reached = torch.full((len(indices),), indices.shape[1], device=indices.device)
+        y = self.decoder(self.quantizer.decode(indices), reached)
+        return gain.restore(y[:, 0], tokens.offset, tokens.scale, self.frame)[:, None]
+
+    def reconstruct(self, x: Float[Tensor, "batch 1 time"], level: int | None = None) -> Float[Tensor, "batch 1 time"]:
+        """Coding and decoding at a level (all books when None)."""
+        return self.decode(self.encode(x), level)
+
+    def levels(self, n: int, device: torch.device) -> Int[Tensor, " batch"]:
+        """A level for each record: all books with probability `full_level`, else drawn from 1 to `books`."""
+        drawn = torch.randint(1, self.books + 1, (n,), device=device)
+        return torch.where(torch.rand(n, device=device) < self.config.full_level, self.books, drawn)
+
+    def turns(self, batch: Batch) -> Iterator[Turn]:
+        """`batch.x` [b 1 t] carries `margin` samples of context on both sides."""
+        m, quarter = self.margin, self.frame // 4
+        inner = batch.x[:, 0, m:-m]
+        offset, scale = gain.measure(inner, self.frame)
+        wide = gain.normalise(batch.x[:, 0], offset, scale, self.frame, m)[:, None]
+        level = self.levels(len(inner), inner.device)
+        coded = self.quantizer(self.encoder(wide, m), level)
+        y = self.decoder(coded.value, level)
+        # the outer quarter frames are faded out where segments join
+        real, fake = wide[:, :, m + quarter : -m - quarter], y[:, :, quarter:-quarter]
+        if len(self.discriminators):
+            yield Turn(
+                "discriminator",
+                real=flat(F.relu(1 - d(real)[-1]) for d in self.discriminators),
+                fake=flat(F.relu(1 + d(fake.detach())[-1]) for d in self.discriminators),
+            )
+        terms = self.terms(real, fake, coded)
+        yield Turn("codec", at=y if self.config.balanced else None, **{k: terms[k] for k in terms if k in self.config.weights})
+        self.quantizer.update(coded)
+
+    def terms(self, real: Tensor, fake: Tensor, coded: Quantized) -> dict[str, Tensor]:
+        """What encoder and decoder learn from; one value per record or finer."""
+        terms = {
+            "waveform": 0.1 * negative_snr(fake, real, floor=1e-5),
+            "spectrum": multiscale_stft(fake, real),
+            "commit": coded.residuals[1:].square().mean(-1) * coded.used,
+        }
+        if len(self.discriminators):
+            told, true = [d(fake) for d in self.discriminators], [d(real) for d in self.discriminators]
+            terms["fool"] = flat(F.relu(1 - t[-1]) for t in told)
+            pairs = [(a, b.detach()) for t, r in zip(told, true, strict=True) for a, b in zip(t[:-1], r[:-1], strict=True)]
+            terms["features"] = torch.stack([(a - b).abs().mean((1, 2, 3)) / b.abs().mean() for a, b in pairs], 1)
+        return terms
+
+    def diagnostics(self) -> dict[str, float]:
+        """Use of the codebooks."""
+        return self.quantizer.usage()

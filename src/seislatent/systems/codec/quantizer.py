@@ -1,0 +1,130 @@
+"""Residual vector quantisation with codebooks that follow the data.
+
+    z [b d f] --book 1--> i1 --residual--> book 2 --> i2 ... --> quantised [b d f] = sum of the chosen entries
+
+Zeghidour et al. (2021), arXiv:2107.03312; exponential averages and revival as Défossez et al. (2022), arXiv:2210.13438, section 3.2.
+Ours: sums over all processes, revival by the worst quantised vectors of all processes (no dice, so ranks never drift apart), the
+statistics of a revived entry start afresh, and a beam search for encoding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seislatent.nn.processes import full, gathered, total
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What one pass of the quantiser says."""
+
+    value: Float[Tensor, "batch latent frame"]
+    """Sum of the chosen entries; its gradient goes straight through to the input."""
+    indices: Int[Tensor, "batch book frame"]
+    residuals: Float[Tensor, "step batch frame latent"]
+    """What is left before book 1, before book 2, ... and after the last: books + 1 steps."""
+    used: Float[Tensor, "book batch 1"]
+    """1 where a record's level reaches the book."""
+
+
+class ResidualQuantizer(nn.Module):
+    """`books` codebooks of `entries` vectors. `forward` is pure; `update` moves the codebooks, the same on every process."""
+
+    codebooks: Tensor
+    share: Tensor
+    started: Tensor
+
+    def __init__(self, books: int, entries: int, latent: int, decay: float = 0.99, alive: float = 0.1):
+        super().__init__()
+        self.decay, self.alive = decay, alive
+        self.register_buffer("codebooks", torch.zeros(books, entries, latent))
+        self.register_buffer("share", torch.ones(books, entries))
+        """Running use of an entry, relative to 1 / entries."""
+        self.register_buffer("started", torch.zeros(()))
+
+    def forward(self, z: Float[Tensor, "batch latent frame"], level: Int[Tensor, " batch"]) -> Quantized:
+        """Quantises each record with its first `level` books; greedy, nearest entry first."""
+        left = [z.transpose(1, 2).float()]
+        indices, used = [], []
+        for k, book in enumerate(self.codebooks):
+            index = nearest(left[-1].detach(), book)
+            use = (level > k).to(z)[:, None]
+            indices.append(index)
+            used.append(use)
+            left.append(left[-1] - nn.functional.embedding(index, book) * use[..., None])
+        value = z - left[-1].detach().transpose(1, 2)
+        return Quantized(value, torch.stack(indices, 1), torch.stack(left), torch.stack(used))
+
+    def decode(self, indices: Int[Tensor, "batch book frame"]) -> Float[Tensor, "batch latent frame"]:
+        """Sum of the chosen entries of the books given."""
+        chosen = [nn.functional.embedding(index, book) for index, book in zip(indices.unbind(1), self.codebooks, strict=False)]
+        return torch.stack(chosen).sum(0).transpose(1, 2)
+
+    def search(self, z: Float[Tensor, "batch latent frame"], beam: int) -> Int[Tensor, "batch book frame"]:
+        """Indices of all books by a beam search: keeps the `beam` best sums after each book, and the best of all at the end."""
+        rows = z.transpose(1, 2).reshape(-1, z.shape[1])
+        left, chosen = rows[:, None], torch.zeros(len(rows), 1, 0, dtype=torch.long, device=z.device)
+        for book in self.codebooks:
+            distance = left.square().sum(2, keepdim=True) - 2 * left @ book.T + book.square().sum(1)  # [r beam entries]
+            value, flat = distance.flatten(1).topk(min(beam, distance[0].numel()), largest=False)
+            parent, entry = flat // len(book), flat % len(book)
+            left = left.gather(1, parent[..., None].expand(-1, -1, left.shape[2])) - book[entry]
+            chosen = torch.cat([chosen.gather(1, parent[..., None].expand(-1, -1, chosen.shape[2])), entry[..., None]], 2)
+        return chosen[:, 0].unflatten(0, (len(z), -1)).transpose(1, 2)
+
+    @torch.no_grad()
+    def update(self, step: Quantized) -> None:
+        """Moves the codebooks to what they stood for. An entry hardly used becomes a worst-quantised vector of all processes."""
+        if not self.started:
+            self.start(full(step.residuals[0]).flatten(0, 1))
+            return
+        for k, (book, share) in enumerate(zip(self.codebooks, self.share, strict=True)):
+            here = step.used[k].bool()[:, 0]
+            x = full(step.residuals[k][here]).flatten(0, 1)
+            index = step.indices[here, k].flatten()
+            count = total(torch.bincount(index, minlength=len(book)).to(share))
+            summed = total(torch.zeros_like(book).index_add(0, index, x))
+            rate = (1 - self.decay) * len(book) / count.sum().clamp_min(1)
+            mass = self.decay * share[:, None] * book + rate * summed
+            share.mul_(self.decay).add_(rate * count)
+            book.copy_(mass / share[:, None].clamp_min(1e-9))
+            self.revive(book, share, x, full(step.residuals[k + 1][here]).flatten(0, 1).square().sum(1))
+
+    def revive(self, book: Tensor, share: Tensor, x: Tensor, error: Tensor) -> None:
+        """Replaces entries whose share fell below `alive` by the worst quantised vectors, at a mean share."""
+        every_x, every_error = gathered(x), gathered(error)
+        dead = (share < self.alive).nonzero()[:, 0][: len(every_error)]
+        book[dead] = every_x[every_error.topk(len(dead)).indices]
+        share[dead] = 1.0
+
+    def start(self, x: Float[Tensor, "row latent"], rounds: int = 10) -> None:
+        """k-means on the first batch of all processes, book after book."""
+        left = gathered(x)
+        for book in self.codebooks:
+            spread = torch.linspace(0, len(left) - 1, len(book), device=left.device).long()
+            book.copy_(left[spread])
+            for _ in range(rounds):
+                index = nearest(left, book)
+                count = torch.bincount(index, minlength=len(book)).to(left)[:, None]
+                summed = torch.zeros_like(book).index_add(0, index, left)
+                book.copy_(torch.where(count > 0, summed / count.clamp_min(1), book))
+            left = left - book[nearest(left, book)]
+        self.started.fill_(1)
+
+    def usage(self) -> dict[str, float]:
+        """Per book: perplexity of the running use (at most the number of entries) and the share of dead entries."""
+        p = self.share / self.share.sum(1, keepdim=True)
+        perplexity = torch.exp(-(p * p.clamp_min(1e-12).log()).sum(1))
+        dead = (self.share < self.alive).float().mean(1)
+        return {f"perplexity/{k + 1}": float(v) for k, v in enumerate(perplexity)} | {
+            f"dead/{k + 1}": float(v) for k, v in enumerate(dead)
+        }
+
+
+def nearest(x: Float[Tensor, "*row latent"], book: Float[Tensor, "entry latent"]) -> Int[Tensor, "*row"]:
+    """Entry with the least squared distance."""
+    return (book.square().sum(1) - 2 * x @ book.T).argmin(-1)
