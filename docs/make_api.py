@@ -1,4 +1,4 @@
-"""Write docs/api.md from the docstrings: python docs/make_api.py"""
+"""`python docs/make_api.py` writes docs/api.md from the docstrings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from seislatent import catalog, config
 TARGET = Path(__file__).parent / "api.md"
 HEAD = """# Python interface
 
-Made from the docstrings by `docs/make_api.py`; the examples run in the tests. The verbs of the command line are the functions of the
-same names; `seislatent VERB --help` tells their options.
+Made from the docstrings by `docs/make_api.py`; the examples run in the tests. The verbs of the command line are the functions
+of the same names; `seislatent VERB --help` tells their options.
 """
 SECTIONS = {
-    "Verbs": ["seislatent.list", "seislatent.load", "seislatent.read", "seislatent.write", "seislatent.prepare", "seislatent.evaluate"],
+    "Verbs": [f"seislatent.{verb}" for verb in ("list", "load", "read", "write", "prepare", "evaluate")],
     "Records": ["seislatent.Waveform", "seislatent.waveform.Channel", "seislatent.Codes", "seislatent.catalog.Model"],
     "Making models": [
         "seislatent.catalog.train", "seislatent.catalog.build", "seislatent.catalog.save", "seislatent.catalog.preset",
@@ -77,7 +77,10 @@ def table(settings: Any) -> str:
         text = "required" if value is dataclasses.MISSING else f"`{value!r}`"
         return text.replace("|", "\\|")
 
-    rows = [f"| `{r.name}` | `{r.type}` | {cell(r.default)} | {r.help} |".replace(" | None`", " \\| None`") for r in config.describe(settings)]
+    rows = []
+    for row in config.describe(settings):
+        kind = row.type.replace("|", "\\|")
+        rows.append(f"| `{row.name}` | `{kind}` | {cell(row.default)} | {row.help} |")
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
 
 

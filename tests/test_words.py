@@ -10,6 +10,8 @@ import doctest
 import importlib.util
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import obspy
@@ -48,10 +50,11 @@ def play(page: Path, slow: bool, folder: Path, monkeypatch) -> None:
         pytest.skip("the package holds no weights yet")
     monkeypatch.chdir(folder)
     obspy.read().write("day.mseed", format="MSEED")
-    known: dict[str, object] = {"__name__": "page"}
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
     for kind, code in blocks(page, slow):
         if kind == "python":
-            exec(compile(code, str(page), "exec"), known)
+            exec(compile(code, str(page), "exec"), vars(module))
         else:
             for words in commands(code):
                 assert command.main(words) == 0, f"{page.name}: seislatent {' '.join(words)}"

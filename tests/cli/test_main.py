@@ -13,6 +13,7 @@ import pytest
 from seislatent.cli import main as command
 from seislatent.errors import SeislatentError
 
+TRAIN = ["train", "codec/eqcodec", "--data", "x", "--out", "y"]
 ENTRY = [sys.executable, "-m", "seislatent.cli.main"]
 
 
@@ -47,8 +48,8 @@ def test_help_lists_the_verbs(run):
         (["encode", "in.mseed"], "the following arguments are required: OUT"),
         (["encode", "a", "b", "--level", "four"], "argument --level: invalid int value: 'four'"),
         (["train", "codec/eqcodec"], "--data, --out"),
-        (["train", "codec/eqcodec", "--data", "x", "--out", "y", "--system.boks", "3"], "did you mean '--system.books'?"),
-        (["train", "codec/eqcodec", "--data", "x", "--out", "y", "--recipe.steps", "many"], "--recipe.steps: must be int, not 'many'"),
+        ([*TRAIN, "--system.boks", "3"], "did you mean '--system.books'?"),
+        ([*TRAIN, "--recipe.steps", "many"], "--recipe.steps: must be int, not 'many'"),
         (["evaluate", "beauty", "--systems", "a", "--data", "b", "--out", "c"], "invalid choice: 'beauty'"),
     ],
 )
@@ -102,9 +103,8 @@ def test_an_interruption_is_clean(run, monkeypatch):
 
 
 def test_a_reader_that_leaves(tmp_path):
-    done = subprocess.run(
-        ["bash", "-c", '"$@" | head -c 0; echo "${PIPESTATUS[0]}"', "-", *ENTRY, "--help"], capture_output=True, text=True, timeout=60
-    )
+    pipe = '"$@" | head -c 0; echo "${PIPESTATUS[0]}"'
+    done = subprocess.run(["bash", "-c", pipe, "-", *ENTRY, "--help"], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() in ("0", "141") and not done.stderr
 
 
