@@ -98,6 +98,8 @@ class Entry:
     dtype: str
     """NumPy's name, such as <i4."""
     unit: str | None = None
+    about: str = ""
+    """What else its header said, as a JSON object: calib, source_magnitude, ..."""
     frames: int = 0
     """Frames coded; 0 where the samples are stored as they are."""
     chunks: tuple[int, ...] = ()
@@ -190,8 +192,8 @@ def _pack_table(entries: Iterable[Entry]) -> bytes:
     before = 0
     for e in entries:
         place = [getattr(e.channel, name) for name in _PLACE]
-        given = (not e.frames) | (e.unit is not None) << 1 | sum((value is not None) << (2 + i) for i, value in enumerate(place))
-        rows += varint(given)
+        given = [not e.frames, e.unit is not None, *(value is not None for value in place), e.about != ""]
+        rows += varint(sum(yes << i for i, yes in enumerate(given)))
         c = e.channel
         for string in (c.network, c.station, c.location, c.code, c.component, e.dtype):
             rows += strings(string)
@@ -200,6 +202,8 @@ def _pack_table(entries: Iterable[Entry]) -> bytes:
         for value in place:
             if value is not None:
                 rows += floats(struct.pack("<d", value))
+        if e.about:
+            rows += strings(e.about)
         rows += varint(zigzag(e.start_ns - before)) + floats(struct.pack("<d", e.sampling_rate_hz)) + varint(e.samples)
         before = e.start_ns
         rows += varint(e.frames) if e.frames else strings(e.reason)
@@ -319,11 +323,12 @@ def _unpack_table(cursor: Cursor, traces: int, head: Head) -> tuple[Entry, ...]:
         return float(floats[_place(cursor, floats)])
 
     for _ in range(traces):
-        given = cursor.number(127)
+        given = cursor.number(255)
         codes = [string() for _ in range(5)]
         dtype = string()
         unit = string() if given & 2 else None
         place = [value() if given >> (2 + i) & 1 else None for i in range(len(_PLACE))]
+        about = string() if given & 128 else ""
         start, rate, samples = before + cursor.signed(), value(), cursor.number()
         before = start
         key = (*codes, *place)
@@ -332,7 +337,8 @@ def _unpack_table(cursor: Cursor, traces: int, head: Head) -> tuple[Entry, ...]:
             channels[key] = Channel(**named, **dict(zip(_PLACE, place, strict=True)))  # type: ignore[arg-type]
         frames = 0 if given & 1 else cursor.number(MOST_FRAMES)
         reason = string() if given & 1 else ""
-        known = dict(start_ns=start, sampling_rate_hz=rate, samples=samples, dtype=dtype, unit=unit, frames=frames, reason=reason)
+        known = dict(start_ns=start, sampling_rate_hz=rate, samples=samples, dtype=dtype, frames=frames, reason=reason)
+        known |= dict(unit=unit, about=about)
         _believable(start, rate, samples, dtype, frames, bool(given & 1))
         pieces = head.runs(frames) if frames else -(-samples // chunk_samples(np.dtype(dtype)))
         if pieces > cursor.left:

@@ -6,6 +6,7 @@ Codes, .slat --check--> decoded, what is damaged left out --> Stream, Waveform o
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from seislatent.waveform import Channel, Waveform
 SLOWEST_HZ, FEWEST_SAMPLES = 10.0, 40
 LARGEST, FAINTEST = 1e25, 1e-25
 """Peak amplitudes that the scale of a segment can follow (`seislatent.signal.gain`)."""
+UNTOLD = frozenset({"continues", "file_format"})
+"""Metadata that belong to the file a trace came from, not to the trace."""
 MOST_IN_MEMORY = 2**30
 """Samples that `decode` gives at once; `decode_file` has no limit."""
 WRITTEN_AT_ONCE = 1 << 20
@@ -46,6 +49,7 @@ class _Seen:
     start_ns: int
     rate: float
     unit: str | None
+    about: str
     dtype: np.dtype[Any]
     samples: int = 0
     finite: bool = True
@@ -94,11 +98,31 @@ def _storable(data: NDArray[Any]) -> NDArray[Any]:
     return data
 
 
+def _told(metadata: dict[str, Any]) -> str:
+    """Metadata that JSON can hold, as text; "" for none."""
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in metadata.items()}
+    kept = {k: v for k, v in plain.items() if isinstance(v, str | int | float | bool) and k not in UNTOLD}
+    return json.dumps(kept, separators=(",", ":"), sort_keys=True) if kept else ""
+
+
+def _metadata(about: str) -> dict[str, Any]:
+    """The metadata back.
+
+    Raises:
+        SeislatentError: the file's text is no JSON object.
+    """
+    try:
+        return dict(json.loads(about or "{}"))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SeislatentError(f"the code file tells {about[:40]!r} of a trace, which is no JSON object: fetch it again") from error
+
+
 def _look(pieces: Iterable[_Piece]) -> list[_Seen]:
     seen: list[_Seen] = []
     for waveform, row, data, continues in pieces:
         if not (continues and seen):
             common = dict(start_ns=int(waveform.start_ns), rate=float(waveform.sampling_rate_hz), unit=waveform.unit)
+            common["about"] = _told(waveform.metadata)
             seen.append(_Seen(channel=waveform.channels[row], dtype=data.dtype, **common))  # type: ignore[arg-type]
         seen[-1].add(data)
     return seen
@@ -122,7 +146,8 @@ def _fill(spool: Spool, model: Any, pieces: Iterable[_Piece], seen: Sequence[_Se
         if left == 0:
             one = seen[at]
             spool.trace(
-                channel=one.channel, start_ns=one.start_ns, sampling_rate_hz=one.rate, samples=one.samples, unit=one.unit,
+                channel=one.channel, start_ns=one.start_ns, sampling_rate_hz=one.rate, samples=one.samples,
+                unit=one.unit, about=one.about,
                 reason=reason, dtype=one.dtype.newbyteorder("<").str, frames=encoder.frames if encoder else 0,
             )  # fmt: skip
 
@@ -286,7 +311,7 @@ def joined(found: Iterable[Piece], most: int | None = None) -> Iterator[Piece]:
 def _waveform(entry: Entry, first: int, data: NDArray[Any], did: str) -> Waveform:
     return Waveform(
         data=data[None], sampling_rate_hz=entry.sampling_rate_hz, channels=(entry.channel,), start_ns=entry.time_ns(first),
-        unit=entry.unit, history=(did,),
+        unit=entry.unit, history=(did,), metadata=_metadata(entry.about),
     )  # fmt: skip
 
 
