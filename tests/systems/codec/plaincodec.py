@@ -1,4 +1,4 @@
-"""A codec without training for tests: a cosine transform of each frame, rounded to books of fixed size, one finer than the other."""
+"""A codec without training for tests: a cosine transform of each frame, rounded, two coefficients in a book."""
 
 from __future__ import annotations
 
