@@ -119,7 +119,7 @@ def parse_source_id(text: str) -> Channel:
     """
     head, _, rest = text.partition(":")
     parts = rest.split("_")
-    if head.upper() != "FDSN" or len(parts) != 6 or not parts[4]:
+    if head.upper() != "FDSN" or len(parts) != 6 or not any(parts[3:]):
         raise SeislatentError(f"'{text}' is no FDSN source identifier: it has the form FDSN:NET_STA_LOC_BAND_SOURCE_SUBSOURCE")
     network, station, location, *code = parts
     joined = "".join(code) if all(len(part) == 1 for part in code) else "_".join(code)

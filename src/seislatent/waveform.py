@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -93,3 +94,52 @@ class Waveform:
     def select(self, rows: Sequence[int]) -> Waveform:
         """Some rows, in the order given."""
         return replace(self, data=self.data[list(rows)], channels=tuple(self.channels[i] for i in rows))
+
+    @property
+    def start_text(self) -> str:
+        """Start in UTC, ISO 8601 with nanoseconds."""
+        return f"{np.datetime_as_string(np.datetime64(int(self.start_ns), 'ns'), unit='ns')}Z"
+
+    def __repr__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return (
+            f"Waveform({', '.join(self.ids)} | {self.start_text} | {self.sampling_rate_hz:g} Hz,"
+            f" {self.data.shape[1]} samples of {self.data.dtype}{unit})"
+        )
+
+    def _repr_html_(self) -> str:
+        """A table and a sketch of every channel for notebooks; nothing is loaded from elsewhere."""
+        facts = {
+            "start": self.start_text,
+            "rate": f"{self.sampling_rate_hz:g} Hz",
+            "samples": f"{self.data.shape[1]} ({self.duration_s:g} s), {self.data.dtype}",
+            "unit": self.unit or "not known",
+            "history": "; ".join(self.history) or "none",
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items())
+        sketches = "".join(
+            f"<tr><th>{html.escape(channel.id)}<br>{html.escape(channel.component)}</th><td>{_sketch(row)}</td></tr>"
+            for channel, row in zip(self.channels, self.data, strict=True)
+        )
+        return f"<table>{rows}{sketches}</table>"
+
+
+def _sketch(row: NDArray[Any], width: int = 480, height: int = 48) -> str:
+    """One channel as an inline SVG: from the lowest to the highest sample of each column, gaps where nothing is finite."""
+    if row.dtype.kind not in "iuf" or not row.size or not np.isfinite(row).any():
+        return "no numbers to draw"
+    values = np.where(np.isfinite(row), row, np.nan).astype(np.float64)
+    low, high = np.nanmin(values), np.nanmax(values)
+    half = max(high / 2 - low / 2, np.finfo(float).tiny)
+    level = (values / 2 - low / 4 - high / 4) / half * 2  # -1 to 1, halved first so that the largest floats do not overflow
+    lines = []
+    for x, part in enumerate(np.array_split(level, min(width, row.size))):
+        given = part[~np.isnan(part)]
+        if given.size:
+            top, bottom = (height / 2 * (1 - 0.94 * v) for v in (given.max(), given.min()))
+            at = (x + 0.5) * width / min(width, row.size)
+            lines.append(f"M{at:.1f} {top - 0.5:.1f}V{bottom + 0.5:.1f}")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" role="img" aria-label="waveform">'
+        f'<path d="{"".join(lines)}" stroke="currentColor" fill="none"/></svg><br>{low:.4g} to {high:.4g}'
+    )

@@ -49,7 +49,7 @@ def _from_trace(trace: Trace) -> Iterator[Waveform]:
     stats = trace.stats
     start, rate = stats.starttime.ns, float(stats.sampling_rate)
     common: dict[str, Any] = {
-        "sampling_rate_hz": rate, "channels": (_channel(stats),), "unit": _unit(stats), "metadata": _metadata(stats),
+        "sampling_rate_hz": rate, "channels": (channel_of(stats),), "unit": _unit(stats), "metadata": metadata_of(stats),
     }  # fmt: skip
     whole = np.asarray(np.ma.getdata(trace.data))
     if whole.dtype.kind in "SU":
@@ -84,7 +84,7 @@ def _number(value: Any) -> float | None:
     return None if not np.isfinite(number) or number == _UNDEFINED else number
 
 
-def _channel(stats: Any) -> Channel:
+def channel_of(stats: Any) -> Channel:
     """Identity, coordinates and direction as far as the file's header gives them."""
     given = stats.get("seislatent", {})
     sac, knet, coordinates = stats.get("sac", {}), stats.get("knet", {}), stats.get("coordinates", {})
@@ -112,7 +112,7 @@ def _unit(stats: Any) -> str | None:
     return "counts" if stats.get("_format") in ("KNET", "GSE1", "GSE2") else None
 
 
-def _metadata(stats: Any) -> dict[str, Any]:
+def metadata_of(stats: Any) -> dict[str, Any]:
     """What else the header holds that a later reader wants, by SeisBench's names where there is one."""
     found: dict[str, Any] = dict(stats.get("seislatent", {}).get("metadata", {}))
     if stats.get("_format"):

@@ -1,0 +1,228 @@
+"""Who is trained on and who is kept for judging: by event, by station, or by both; never a permutation of records."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from seislatent.errors import SeislatentError, unknown
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "dev", "test")
+WINDOW_S = 120.0
+"""Records whose P (or start) lie this close together belong to one event, where ids do not tell."""
+
+_NAMES = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+_HOUR_NS = 3600 * 1_000_000_000  # a block that is cut at the hour may start a sample early: hours are counted 1 s later
+
+
+def events(metadata: pd.DataFrame, window_s: float = WINDOW_S) -> pd.Series:
+    """A label per record, equal for records of one event.
+
+    Records with the same `source_id` (or `event_id`, `event`) are one event. A record without an id, or two records of different
+    sets, belong together when their P times (starts, where no P is known) lie within `window_s`; this is transitive. A record
+    with neither id nor time is an event of its own, which the log says.
+
+    Args:
+        metadata: a table of records as `seislatent.data.records` gives it; `start_ns` 0 or missing means unknown.
+        window_s: in seconds.
+    """
+    ids = _ids(metadata)
+    times = _times_ns(metadata)
+    n = len(metadata)
+    sets = pd.factorize(metadata["dataset"])[0] if "dataset" in metadata else np.zeros(n, int)
+    code = pd.factorize(ids)[0]  # -1 where there is none
+    alone = int(((code < 0) & np.isnan(times)).sum())
+    if alone:
+        log.warning("%d of %d records have neither an event id nor a time: each is taken as an event of its own", alone, n)
+    _, first = np.unique(code, return_index=True)
+    anchor = dict(zip(code[first], first, strict=True))
+    same_id = np.array([anchor[c] if c >= 0 else i for i, c in enumerate(code)], dtype=np.int64)
+    near_a, near_b = _near(times, window_s * 1e9)
+    keep = (code[near_a] < 0) | (code[near_b] < 0) | (sets[near_a] != sets[near_b])
+    a, b = np.concatenate([np.arange(n), near_a[keep]]), np.concatenate([same_id, near_b[keep]])
+    _, label = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(n, n)), directed=False)
+    return pd.Series(label, index=metadata.index, name="event")
+
+
+def _ids(metadata: pd.DataFrame) -> pd.Series:
+    """Event ids as text, missing where none is given."""
+    ids = pd.Series(None, index=metadata.index, dtype=object)
+    for column in ("source_id", "event_id", "event"):
+        if column in metadata:
+            given = metadata[column]
+            text = given.astype(str).str.strip().where(given.notna())
+            ids = ids.where(ids.notna(), text.where(text != ""))
+    return ids
+
+
+def _times_ns(metadata: pd.DataFrame) -> NDArray[np.float64]:
+    """P time, or start where there is no P, in nanoseconds (good to about 0.3 microseconds); NaN where unknown."""
+    if "start_ns" not in metadata:
+        return np.full(len(metadata), np.nan)
+    start: NDArray[np.float64] = pd.to_numeric(metadata["start_ns"], errors="coerce").to_numpy(
+        np.float64, na_value=np.nan, copy=True
+    )
+    start[start == 0] = np.nan
+    if {"trace_p_arrival_sample", "trace_sampling_rate_hz"} <= set(metadata.columns):
+        p = pd.to_numeric(metadata["trace_p_arrival_sample"], errors="coerce").to_numpy(float)
+        start += np.nan_to_num(p / metadata["trace_sampling_rate_hz"].to_numpy(float)) * 1e9
+    return start
+
+
+def _near(times: NDArray[np.float64], window_ns: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs of records (each once) whose times lie within the window."""
+    known = np.flatnonzero(~np.isnan(times))
+    order = known[np.argsort(times[known], kind="stable")]
+    t = times[order]
+    count = np.searchsorted(t, t + window_ns, side="right") - np.arange(len(t)) - 1
+    first = np.repeat(np.arange(len(t)), count)
+    offset = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count) + 1
+    return order[first], order[first + offset]
+
+
+def split_by_event(metadata: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> pd.Series:
+    """train, dev or test for each record, the same for all records of an event.
+
+    An existing column `split` is respected, and given to the rest of its event. Every other event is drawn by a hash of `seed`
+    and the UTC hour of its first record (of its id where no time is known): independent of the order of records, nearly always
+    the same whatever other sets stand beside it, and the same for an hour of continuous data and an earthquake in it. Continuous
+    data without events is thus split by whole hours. Where the hours are too few to fill every split, events are drawn singly.
+
+    Args:
+        metadata: a table of records as `seislatent.data.records` gives it.
+        seed: another seed, another split.
+        shares: of train, dev and test; divided by their sum.
+
+    Raises:
+        SeislatentError: shares that are no shares, or a split of unknown name.
+    """
+    edges = _edges(shares)
+    label = events(metadata).to_numpy()
+    given = _given(metadata)
+    keys = _keys(metadata, label)
+    wanted = {name for name, share in zip(SPLITS, shares, strict=True) if share > 0}
+    for choice in keys:
+        drawn = np.array([SPLITS[np.searchsorted(edges, _draw(seed, key), side="right")] for key in choice], dtype=object)
+        if wanted <= set(drawn) | set(given.dropna()):
+            break
+    of_event = given.groupby(label).first().reindex(range(len(drawn)))
+    of_event = of_event.where(of_event.notna(), pd.Series(drawn))
+    result = given.where(given.notna(), pd.Series(of_event.to_numpy()[label], index=metadata.index))
+    return result.astype(str).rename("split")
+
+
+def _edges(shares: Sequence[float]) -> NDArray[Any]:
+    if len(shares) != 3 or min(shares) < 0 or not sum(shares) > 0:
+        raise SeislatentError(f"shares {tuple(shares)}: give three numbers of at least 0 for train, dev and test")
+    total = sum(shares)
+    return np.array([shares[0] / total, (shares[0] + shares[1]) / total])
+
+
+def _given(metadata: pd.DataFrame) -> pd.Series:
+    """The split that stands in the table, by our names, missing where there is none."""
+    none = pd.Series(None, index=metadata.index, dtype=object)
+    if "split" not in metadata:
+        return none
+    text = metadata["split"].where(metadata["split"].notna(), "").astype(str).str.strip().str.lower()
+    strange = set(text) - set(_NAMES) - {""}
+    if strange:
+        raise SeislatentError(unknown("split", sorted(strange)[0], _NAMES))
+    return text.map(_NAMES).astype(object).where(text != "", None)
+
+
+def _keys(metadata: pd.DataFrame, label: NDArray[np.int64]) -> tuple[list[str], list[str]]:
+    """For each event a key by hour, and a key of its own; both independent of the order of records."""
+    fields = pd.DataFrame({"event": label, "id": _ids(metadata).to_numpy(), "time": _times_ns(metadata)})
+    names = metadata["trace_name"].astype(str).to_numpy() if "trace_name" in metadata else np.arange(len(metadata)).astype(str)
+    fields["name"] = names
+    first = fields.groupby("event").agg(time=("time", "min"), name=("name", "min"))
+    first["id"] = fields.dropna(subset="id").groupby("event")["id"].min()
+    own = [f"id {i}" if isinstance(i, str) else f"time {t:.0f}" if t == t else f"record {n}" for t, n, i in first.to_numpy()]
+    hour = [
+        f"hour {(t + 1e9) // _HOUR_NS:.0f}" if t == t else single for (t, _, _), single in zip(first.to_numpy(), own, strict=True)
+    ]
+    return hour, own
+
+
+def _draw(seed: int, key: str) -> float:
+    """A number in [0, 1) from a hash."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:8], "big") / 2**64
+
+
+def _stations(metadata: pd.DataFrame) -> list[str]:
+    columns = [metadata[c].fillna("") if c in metadata else "" for c in ("station_network_code", "station_code")]
+    return [f"{n}.{s}" for n, s in pd.DataFrame({0: columns[0], 1: columns[1]}, index=metadata.index).to_numpy()]
+
+
+def split_by_station(metadata: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> pd.Series:
+    """train, dev or test for each record by a hash of network and station; one event may stand in several splits.
+
+    An existing column `split` is not asked: it is about events.
+    """
+    edges = _edges(shares)
+    drawn = [SPLITS[np.searchsorted(edges, _draw(seed, f"station {name}"), side="right")] for name in _stations(metadata)]
+    return pd.Series(drawn, index=metadata.index, name="split", dtype=object)
+
+
+def split(
+    metadata: pd.DataFrame,
+    by: Literal["event", "station", "event+station"] = "event",
+    seed: int = 0,
+    shares: Sequence[float] | None = None,
+) -> pd.Series:
+    """A split by event, by station, or by both.
+
+    `event+station` is for weights that are published: training sees neither the events nor the stations of the test. Events are
+    split as by `split_by_event`, and stations into seen and held out (as many as the share of test). train and dev are their
+    events at seen stations, test its events at held-out stations, and every other record is `mixed`: an event of the test at a
+    seen station, or a held-out station in an event of train or dev. Mixed records belong to no split; judged separately, they
+    tell what a new event, or a new station, costs. With the default shares (0.7, 0.1, 0.2) about a third is mixed.
+
+    Raises:
+        SeislatentError: as `split_by_event`; an unknown `by`.
+    """
+    if by == "event":
+        return split_by_event(metadata, seed, shares or (0.8, 0.1, 0.1))
+    if by == "station":
+        return split_by_station(metadata, seed, shares or (0.8, 0.1, 0.1))
+    if by != "event+station":
+        raise SeislatentError(unknown("rule of splitting", by, ["event", "station", "event+station"]))
+    shares = shares or (0.7, 0.1, 0.2)
+    of_event = split_by_event(metadata, seed, shares)
+    held = np.array([_draw(seed, f"station {name}") for name in _stations(metadata)]) >= 1 - shares[2] / sum(shares)
+    return of_event.where((of_event == "test") == held, "mixed")
+
+
+def leaks(metadata: pd.DataFrame, by: Literal["event", "station"] = "event") -> pd.DataFrame:
+    """Events (or stations) that stand in more than one of train, dev and test; an empty table is the proof that none does.
+
+    Args:
+        metadata: a table of records with the column `split`; records of any other split (such as `mixed`) do not count.
+        by: what must not stand in two splits.
+
+    Returns:
+        One row per leak: `splits`, the number of `records`, and the `first` trace name.
+
+    Raises:
+        SeislatentError: no column `split`.
+    """
+    if "split" not in metadata:
+        raise SeislatentError("no column `split`: split the records first")
+    label = events(metadata) if by == "event" else pd.Series(_stations(metadata), index=metadata.index)
+    used = metadata["split"].isin(SPLITS)
+    names = metadata["trace_name"] if "trace_name" in metadata else pd.Series(metadata.index.astype(str), index=metadata.index)
+    table = pd.DataFrame({"key": label, "split": metadata["split"], "name": names})[used]
+    found = table.groupby("key").agg(
+        splits=("split", lambda s: ", ".join(sorted(set(s)))), records=("split", "size"), first=("name", "first")
+    )
+    return found[found["splits"].str.contains(",")]
