@@ -18,9 +18,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Any:
     """Calls `evaluate.demo.demo`."""
+    from seislatent import catalog
     from seislatent.evaluate import demo
 
-    return demo.demo(args.out, overwrite=args.overwrite)
+    return demo.demo(args.out, catalog.load, overwrite=args.overwrite)
 
 
 def text(result: Any) -> str:
