@@ -245,9 +245,9 @@ class EQCodec(System, Codec, Reconstructor):
             raise SeislatentError(f"segments of shape {tuple(x.shape)}: EQcodec takes [batch 1 time] in frames of {self.frame} samples")
         inner = x[:, 0, margin : x.shape[2] - margin]
         offset, scale = gain.measure(inner, self.frame)
-        missing = max(0, self.margin - margin)
-        wide = F.pad(x, (missing, missing), mode="replicate")[:, 0]
-        z = self.encoder(gain.normalise(wide, offset, scale, self.frame, margin + missing)[:, None], margin + missing)
+        missing, spare = max(0, self.margin - margin), max(0, margin - self.margin)
+        wide = F.pad(x[:, :, spare : x.shape[2] - spare], (missing, missing), mode="replicate")[:, 0]
+        z = self.encoder(gain.normalise(wide, offset, scale, self.frame, self.margin)[:, None], self.margin)
         return Tokens(indices=self.quantizer.search(z, self.config.beam), offset=offset, scale=scale)
 
     @torch.no_grad()
