@@ -82,6 +82,7 @@ def test_signal_saves_and_leaves(number, tmp_path):
     assert signal.getsignal(number) == former
     for folder in ("called", "straight"):
         train(*make("codec"), Drawn(), tmp_path / folder)
+    assert signal.getsignal(number) == former  # nor does a run without a signal leave its handler behind
     assert_same_run(tmp_path / "called", tmp_path / "straight")
 
 
@@ -120,7 +121,9 @@ def test_validation_does_not_disturb_training(tmp_path):
     assert [entry["step"] for entry in lines(tmp_path / "with", "validation")] == [2, 4, 6]
 
 
-@pytest.mark.parametrize("mode, values, best", [("max", [1.0, 3.0, 2.0, float("nan"), 3.0], 2), ("min", [1, 3, 0.5, 2, 2, 0.7], 3)])
+@pytest.mark.parametrize(
+    "mode, values, best", [("max", [1.0, 3.0, 2.0, float("nan"), 3.0], 2), ("min", [float("nan"), 3, 0.5, 2, 2, 0.7], 3)]
+)
 def test_early_stopping_and_best_checkpoint(mode, values, best, tmp_path):
     """Patience 3: the run ends three validations after the best, which is the one kept."""
     kept = []
@@ -130,9 +133,8 @@ def test_early_stopping_and_best_checkpoint(mode, values, best, tmp_path):
         return {"snr_db": values[len(kept) - 1], "other": 0.0}
 
     rules = {"steps": 100, "validate_every": 2, "monitor": "snr_db", "mode": mode, "patience": 3}
-    path = train(
-        *make("codec", **rules), Drawn(), tmp_path, validate=validate, about={"system": "codec/small", "config": {"width": 6}}
-    )
+    given = {"system": "codec/small", "config": {"width": 6}}
+    path = train(*make("codec", **rules), Drawn(), tmp_path, validate=validate, about=given)
     assert path == tmp_path / "best.safetensors" and len(kept) == best + 3
     tensors, about = checkpoint.read(path)
     assert tensors.keys() == kept[0].keys() and all(torch.equal(v, kept[best - 1][k]) for k, v in tensors.items())
