@@ -57,7 +57,8 @@ class Listing:
         self.at += 8
         self.say(self.at - 8, "digest of its weights")
         self.fixed("d", "the codec's rate in Hz")
-        frame, hop, run = (self.number(n) for n in ("samples in a frame", "hop in frames", "segments in a chunk"))
+        self.number("samples in a frame")
+        hop, run = self.number("hop in frames"), self.number("segments in a chunk")
         levels, bits = self.number("levels stored"), self.number("bits of an index")
         for _ in range(self.number("sections")):
             kind = self.number("section of type")

@@ -31,8 +31,8 @@ CRC_BYTES = 4
 PRELUDE, FRAME = struct.Struct("<8sHHI"), struct.Struct("<II")
 MOST_TRACES, TIGHTEST = 2**18, 8
 """Traces in a file, and how many times its table may be deflated: together they bound the memory a hostile table can ask for."""
-FASTEST_HZ, MOST_FRAMES = 10_000.0, 2**40
-"""Of coded traces."""
+SLOWEST_HZ, FASTEST_HZ, MOST_FRAMES = 1.0, 10_000.0, 2**40
+"""Of coded traces in a file; what a codec serves may be less."""
 _DTYPE = re.compile(r"<(i[248]|u[248]|f[248]|c8|c16)|\|([iub]1|S([1-9]|[1-5]\d|6[0-4]))|<U([1-9]|1[0-6])")
 _PLACE = ("latitude_deg", "longitude_deg", "elevation_m", "azimuth_deg", "dip_deg")
 
@@ -368,5 +368,5 @@ def _believable(start_ns: int, rate: float, samples: int, dtype: str, frames: in
         raise Malformed("a time outside the years 1677 to 2262")
     if plain:
         return
-    if np.dtype(dtype).kind not in "iuf" or rate > FASTEST_HZ or not frames or not samples:
+    if np.dtype(dtype).kind not in "iuf" or not SLOWEST_HZ <= rate <= FASTEST_HZ or not frames or not samples:
         raise Malformed(f"a coded trace of {samples} samples of {dtype} at {rate} Hz in {frames} frames")

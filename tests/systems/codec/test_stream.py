@@ -1,7 +1,10 @@
 import glob
+import json
 import os
 import random
+import tracemalloc
 import warnings
+import zlib
 
 import numpy as np
 import obspy
@@ -12,6 +15,7 @@ from plaincodec import PlainCodec, PlainModel
 from seislatent.errors import SeislatentError
 from seislatent.io import files, miniseed
 from seislatent.io.slat import Codes
+from seislatent.io.slat_table import FRAME, MAGIC, PRELUDE
 from seislatent.systems.codec import segments, stream
 from seislatent.waveform import Channel, Waveform
 
@@ -197,6 +201,7 @@ def test_a_day_costs_little_more_than_its_indices():
         assert told["bytes"] == len(codes.truncate(level).to_bytes()) and told["bits_per_second"] == 10 * level
         assert told["overhead"] == pytest.approx(told["bytes"] * 8 / 86400 / told["bits_per_second"] - 1)
         assert told["overhead"] <= most
+    assert json.loads(json.dumps(told))["level"] == 1
     assert told["dropped"] == [] and stream.encode(MODEL, wave(walk(500), 100.0)).info()["dropped"][0]["above_hz"] == 20.0
 
 
@@ -272,6 +277,46 @@ def test_resampled_traces_keep_their_place_beside_a_gap(short_runs):
     assert back[0].data.shape[1] == 9 * 100 - 2 and back[1].data.shape[1] == 44 * 100
     assert np.abs(back[0].data[0][:700] - whole[:700]).max() < 0.1
     assert np.abs(back[1].data[0][200:] - whole[1800:]).max() < 0.1
+
+
+def test_hostile_tables_do_not_exhaust_memory(short_runs):
+    codes = stream.encode(MODEL, [wave(walk(40 * 50)), wave(np.arange(90, dtype=np.int32), 1.0)])
+    data, rng = codes.to_bytes(), random.Random(3)
+    length = PRELUDE.unpack_from(data)[3]
+    block, body = data[PRELUDE.size + FRAME.size :][:length], data[PRELUDE.size + 2 * (FRAME.size + length) :]
+    warnings.simplefilter("ignore")
+    tracemalloc.start()
+    through = 0
+    for _ in range(300):
+        broken = bytearray(block)
+        for _ in range(rng.choice((1, 1, 2))):
+            broken[rng.randrange(40, len(broken))] ^= 1 << rng.randrange(8)
+        copy = FRAME.pack(len(broken), zlib.crc32(broken)) + broken
+        try:
+            stream.decode_waveforms(MODEL, Codes.read(PRELUDE.pack(MAGIC, 1, 0, len(broken)) + copy + copy + body))
+            through += 1
+        except SeislatentError:
+            continue
+    assert through > 25
+    assert tracemalloc.get_traced_memory()[1] < 300e6
+    tracemalloc.stop()
+
+
+def test_the_codec_itself_gives_the_same_codes_in_pieces():
+    from seislatent.systems.codec.eqcodec import EQCodec, EQCodecConfig
+
+    torch.manual_seed(0)
+    system = EQCodec(EQCodecConfig()).eval()
+    for book in system.quantizer.codebooks:
+        book.data.normal_()
+    model, x = PlainModel(system=system), walk(100 * 500)
+    whole = segments.StreamEncoder(model, 8, 100.0)
+    piecewise = segments.StreamEncoder(model, 8, 100.0)
+    expected = whole.feed(x) + whole.close()
+    found = [run for at in range(0, len(x), 777) for run in piecewise.feed(x[at : at + 777])] + piecewise.close()
+    for a, b in zip(found, expected, strict=True):
+        assert a.offsets == b.offsets and all(map(np.array_equal, a.indices + a.scales, b.indices + b.scales))
+    assert len(np.unique(expected[0].indices[0][0])) > 5
 
 
 def test_other_weights_are_refused_by_name():
