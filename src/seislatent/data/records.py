@@ -143,8 +143,8 @@ def _table(metadata: pd.DataFrame, name: str) -> pd.DataFrame:
 class WaveformFiles(Sequence[Waveform]):
     """The traces of waveform files as records of one channel, cut at whole multiples of `block_s`.
 
-    Opening reads the headers only (of miniSEED and SAC; other files are read once); files that cannot be read stand in `bad`. Text, empty traces and traces without a rate are
-    no records.
+    Opening reads the headers only (of miniSEED and SAC; other files are read once); files that cannot be read stand in `bad`.
+    Text, empty traces and traces without a rate are no records.
     """
 
     def __init__(self, files: Sequence[Path], block_s: float | None = BLOCK_S, *, root: Path | None = None) -> None:

@@ -47,7 +47,11 @@ def read(path: str | Path, *, inventory: Inventory | str | Path | None = None) -
     Raises:
         SeislatentError: as `read_stream`.
     """
-    waveforms = from_stream(read_stream(path))
+    stream = read_stream(path)
+    try:
+        waveforms = from_stream(stream)
+    except SeislatentError as error:
+        raise SeislatentError(f"{path}: {error}") from error
     return waveforms if inventory is None else locate(waveforms, inventory)
 
 

@@ -43,34 +43,41 @@ def _record_length(header: bytes) -> int | None:
     return None
 
 
-def _index(path: Path) -> tuple[NDArray, int] | None:
-    """Headers of all records and their length, or None for a file that is not one row of equal, big-endian data records."""
-    with path.open("rb") as handle:
-        length = _record_length(handle.read(512))
+def _index(path: Path) -> tuple[NDArray, NDArray, int] | None:
+    """Places and headers of all data records, and their length in bytes.
+
+    None for a file that is not one row of equal, big-endian records; control headers of full SEED between them are stepped over.
+    """
     size = path.stat().st_size
-    if length is None or size % length:
-        return None
-    records = np.memmap(path, dtype=np.uint8, mode="r", shape=(size // length, length))
-    headers = records[:, :48].copy().view(_HEADER)[:, 0]
-    plain = np.isin(headers["quality"], [b"D", b"R", b"Q", b"M"]) & (headers["day"] >= 1) & (headers["day"] <= 366)
-    lengths = {_record_length(bytes(records[i, :512])) for i in np.unique(np.linspace(0, len(records) - 1, 1000, dtype=int))}
-    if not plain.all() or lengths != {length}:
-        return None
-    return headers, length
+    with path.open("rb") as handle:
+        lengths = [_record_length(handle.read(512)) or 0, 4096, 512]
+    for length in lengths:
+        if not length or size % length:
+            continue
+        records = np.memmap(path, dtype=np.uint8, mode="r", shape=(size // length, length))
+        headers = records[:, :48].copy().view(_HEADER)[:, 0]
+        data = np.isin(headers["quality"], [b"D", b"R", b"Q", b"M"]) & (headers["day"] >= 1) & (headers["day"] <= 366)
+        control = np.isin(headers["quality"], [b"V", b"A", b"S", b"T"]) & np.char.isdigit(headers["sequence"])
+        rows = np.flatnonzero(data)
+        if len(rows) and (data | control).all():
+            asked = rows[np.unique(np.linspace(0, len(rows) - 1, 1000, dtype=int))]
+            if {_record_length(bytes(records[i, :512])) for i in asked} == {length}:
+                return rows, headers[rows], length
+    return None
 
 
 def pieces(path: str | Path, piece_bytes: int = 1 << 22, *, shown: str = "") -> Iterator[Waveform]:
     """MiniSEED in pieces of about `piece_bytes`, id after id, each in order of time; see `seislatent.io.files.iterate`.
 
-    A file that is not one row of equal records (full SEED, mixed lengths, noise between records) is read whole. `shown` is the
-    name for error lines, where it is not the path.
+    A file that is not one row of equal records (mixed lengths, noise between records, little-endian headers) is read whole.
+    `shown` is the name for error lines, where it is not the path.
     """
     path = Path(path)
     found = _index(path)
     if found is None:
         yield from from_stream(load(str(path), "MSEED", shown or str(path)))
         return
-    headers, length = found
+    places, headers, length = found
     keys = headers[["network", "station", "location", "code", "quality"]]
     _, first, owner = np.unique(keys, return_index=True, return_inverse=True)
     start_us, duration_us = _start_us(headers), _duration_us(headers)
@@ -80,7 +87,9 @@ def pieces(path: str | Path, piece_bytes: int = 1 << 22, *, shown: str = "") -> 
         interval_us = duration_us[rows[:-1]] / np.maximum(headers["samples"][rows[:-1]], 1)
         runs = np.split(rows, np.flatnonzero(np.abs(gap_us) > interval_us / 2) + 1)
         for run in sorted(runs, key=lambda run: start_us[run[0]]):
-            yield from _run_pieces(path, run, length, max(1, piece_bytes // length), headers["samples"], shown or str(path))
+            yield from _run_pieces(
+                path, places[run], headers["samples"][run], length, max(1, piece_bytes // length), shown or str(path)
+            )
 
 
 def _start_us(headers: NDArray) -> NDArray[np.int64]:
@@ -100,14 +109,14 @@ def _duration_us(headers: NDArray) -> NDArray[np.float64]:
     return np.where((parts == 0).any(axis=0), 0.0, headers["samples"] * 1e6 / rate)
 
 
-def _run_pieces(path: Path, run: NDArray, length: int, count: int, samples: NDArray, shown: str) -> Iterator[Waveform]:
-    """One run of records in pieces of `count`.
+def _run_pieces(path: Path, run: NDArray, samples: NDArray, length: int, count: int, shown: str) -> Iterator[Waveform]:
+    """One run of records, by their places in the file and their numbers of samples, in pieces of `count`.
 
     Each piece is read together with the last record of the one before it: ObsPy itself says whether the two belong together.
     """
     start_ns, done = 0, 0
     for at in range(0, len(run), count):
-        before = int(samples[run[at - 1]]) if at else 0
+        before = int(samples[at - 1]) if at else 0
         found = _read_records(path, run[max(at - 1, 0) : at + count], length, shown)
         for i, trace in enumerate(found):
             (waveform,) = from_stream([trace])
