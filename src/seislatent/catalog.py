@@ -332,31 +332,37 @@ def train(
         recipe=config.plain(how),
         data={"dataset": it.data["dataset"], **config.plain(settings)},
     )
-    run = _claim(Path(out), whole, resume=resume, overwrite=overwrite)
+    run = Path(out)
+    _refuse(run, whole, resume=resume, overwrite=overwrite)
     folders = [Path(d) for d in ([data] if isinstance(data, str) else data)]
     batches = cls(settings, folders, batch=how.batch, seed=how.seed)
+    _claim(run, whole, overwrite=overwrite)
     about = {"system": it.system, "config": whole.config, "name": str(name), "data": whole.data, "representation": None}
     return learn(learner, how, batches, run, validate=getattr(batches, "validate", None), about=about)
 
 
-def _claim(run: Path, whole: Preset, *, resume: bool, overwrite: bool) -> Path:
-    """The folder of a run: fresh, or holding the same run. Its settings stand in preset.yaml, which `train` takes as well."""
+def _refuse(run: Path, whole: Preset, *, resume: bool, overwrite: bool) -> None:
+    """Raises SeislatentError where the folder of a run holds anything but the same run."""
+    if not (run.is_dir() and any(run.iterdir())):
+        return
     told = run / "preset.yaml"
+    if not told.exists():
+        raise SeislatentError(f"{run}: holds other files: give another folder with --out")
+    there = preset(told)
+    other = [part for part in ("system", "data") if getattr(there, part) != getattr(whole, part)]
+    if not overwrite and (other or not resume):
+        how = f"a run with another {' and '.join(other)}" if other else "a run"
+        raise SeislatentError(f"{run}: holds {how}: give another folder with --out, or --overwrite")
+
+
+def _claim(run: Path, whole: Preset, *, overwrite: bool) -> None:
+    """Makes the folder of a run, with its settings in preset.yaml, which `train` takes as well."""
     if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a machine does this for all
-        return run
-    if overwrite and told.exists():
-        for path in [told, run / "log.jsonl", *run.glob("*.safetensors"), *run.glob("tensorboard/events.*")]:
+        return
+    if overwrite:
+        for path in [run / "log.jsonl", *run.glob("*.safetensors"), *run.glob("tensorboard/events.*")]:
             path.unlink(missing_ok=True)
-    elif run.is_dir() and any(run.iterdir()):
-        if not told.exists():
-            raise SeislatentError(f"{run}: holds other files: give another folder with --out")
-        there = preset(told)
-        other = [part for part in ("system", "data") if getattr(there, part) != getattr(whole, part)]
-        if other or not resume:
-            how = f"a run with another {' and '.join(other)}" if other else "a run"
-            raise SeislatentError(f"{run}: holds {how}: give another folder with --out, or --overwrite")
     run.mkdir(parents=True, exist_ok=True)
-    beside = told.with_suffix(".part")
+    beside = run / "preset.part"
     beside.write_text(yaml.safe_dump(config.plain(whole), sort_keys=False), encoding="utf-8")
-    os.replace(beside, told)
-    return run
+    os.replace(beside, run / "preset.yaml")
