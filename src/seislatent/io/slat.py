@@ -75,13 +75,13 @@ class Codes:
     # -- files ----------------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def read(cls, source: str | Path | bytes) -> Codes:
+    def read(cls, source: str | Path | bytes | bytearray | memoryview) -> Codes:
         """Open a code file, or one held in bytes. Its name does not matter, its first bytes do.
 
         Raises:
             SeislatentError: no such file, no code file, or one whose start cannot be read.
         """
-        data, name = (memoryview(source), "") if isinstance(source, bytes) else (_mapped(Path(source)), f"{source}: ")
+        data, name = (_mapped(Path(source)), f"{source}: ") if isinstance(source, str | Path) else (memoryview(source), "")
         try:
             start = unpack_start(data)
         except SeislatentError as error:

@@ -342,9 +342,9 @@ def decode_waveforms(model: Any, codes: Codes, level: int | None = None, strict:
     if sum(e.samples for e in codes.traces) > MOST_IN_MEMORY:
         raise SeislatentError(f"the code file holds more than {MOST_IN_MEMORY} samples: decode it into a file (decode_file)")
     did = f"decoded from {codes.head.codec} at level {codes.served(level)}"
-    found = [_waveform(codes.traces[p.trace], p.first, p.data, did) for p in joined(pieces(model, codes, level))]
-    empty = [_waveform(e, 0, np.empty(0, np.dtype(e.dtype).newbyteorder("=")), "empty") for e in codes.traces if not e.samples]
-    return found + empty
+    empty = [Piece(t, 0, np.empty(0, np.dtype(e.dtype).newbyteorder("="))) for t, e in enumerate(codes.traces) if not e.samples]
+    found = sorted([*joined(pieces(model, codes, level)), *empty], key=lambda p: p.trace)
+    return [_waveform(codes.traces[p.trace], p.first, p.data, did) for p in found]
 
 
 def decode(model: Any, codes: Codes, level: int | None = None, strict: bool = False) -> Stream:
