@@ -361,7 +361,7 @@ def _believable(start_ns: int, rate: float, samples: int, dtype: str, frames: in
     if not _DTYPE.fullmatch(dtype):
         raise Malformed(f"samples of type {dtype[:20]!r}")
     textual = np.dtype(dtype).kind in "SU"
-    if not (np.isfinite(rate) and (rate > 0 or (rate == 0 and plain and textual))):
+    if not (np.isfinite(rate) and (rate > 0 or (rate == 0 and plain and (textual or not samples)))):
         raise Malformed(f"a rate of {rate} Hz")
     end = start_ns + (samples / rate * 1e9 if rate else 0)
     if not (abs(start_ns) < 2**63 and end < 2**63):
