@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,11 @@ def write(
     """Write waveforms, or an ObsPy stream, as miniSEED 2.4.
 
     Integers become Steim2, or plain int32 where neighbours differ by 2^29 or more; float32, float64 and text stay what they
-    are. Masked samples become gaps. miniSEED keeps times to the microsecond. Waveforms without samples are left out.
+    are. Masked samples become gaps. miniSEED keeps times to the microsecond and rates to seven digits. Waveforms without
+    samples are left out, which the log says.
 
     Args:
-        waveforms: what to write.
+        waveforms: what to write; taken one by one, so a generator may stand for more than fits in memory.
         path: the file; it appears only when it is complete.
         overwrite: replace an existing file.
         rename: new ids, `network.station.location.code`, by old ones.
@@ -72,62 +74,64 @@ def write(
         raise SeislatentError(f"{path} exists: give another name, or overwrite it (overwrite=True, --overwrite)")
     if not path.parent.is_dir():
         raise SeislatentError(f"{path.parent} is no folder: make it first")
-    records = _renamed(_as_waveforms(waveforms), rename or {})
-    misfits = dict.fromkeys(c.id for w in records for c in w.channels if not fits(c))
-    if misfits:
-        raise IdsTooLong(misfits)
-    full = [w for w in records if w.data.shape[1]]
-    if not full:
-        raise SeislatentError(f"no waveform has a sample, and miniSEED cannot hold an empty one: {path} is not written")
-    if len(full) < len(records):
-        log.warning("%s: %d waveforms without samples are left out: miniSEED cannot hold them", path, len(records) - len(full))
-    parts = [_writable(w) for w in full]
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
-        temporary = Path(handle.name)
-        try:
-            for waveform, encoding in parts:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # ObsPy tells of ids it cuts (refused above) and of byte order
-                    to_stream(waveform).write(handle, format="MSEED", encoding=encoding)
-        except SeislatentError:
-            temporary.unlink()
-            raise
-        except Exception as error:
-            temporary.unlink()
-            raise SeislatentError(f"{path} cannot be written: {' '.join(str(error).split())}") from error
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as handle:
+            _write_all(waveforms, handle, rename or {}, path)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
-def _as_waveforms(given: Waveform | Iterable[Waveform] | Stream) -> list[Waveform]:
-    if isinstance(given, Stream):
-        return from_stream(given)
-    return [given] if isinstance(given, Waveform) else list(given)
+def _write_all(waveforms: Waveform | Iterable[Waveform] | Stream, handle: BinaryIO, rename: Mapping[str, str], path: Path) -> None:
+    """Every waveform into an open file; once an id does not fit, only the list of ids is completed."""
+    if isinstance(waveforms, Waveform):
+        waveforms = [waveforms]
+    source = from_stream(waveforms) if isinstance(waveforms, Stream) else waveforms
+    misfits: dict[str, None] = {}
+    empty: list[str] = []
+    owners: dict[str, str] = {}
+    for given in source:
+        waveform = _renamed(given, rename, owners) if rename else given
+        misfits |= dict.fromkeys(c.id for c in waveform.channels if not fits(c))
+        if not waveform.data.shape[1]:
+            empty += waveform.ids
+        elif not misfits:
+            _write_one(waveform, handle, path)
+    if misfits:
+        raise IdsTooLong(misfits)
+    if not handle.tell():
+        raise SeislatentError(f"no waveform has a sample, and miniSEED cannot hold an empty one: {path} is not written")
+    if empty:
+        shown = ", ".join(empty[:10]) + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
+        log.warning("%s: without samples and left out, miniSEED cannot hold them: %s", path, shown)
 
 
-def _renamed(waveforms: list[Waveform], rename: Mapping[str, str]) -> list[Waveform]:
-    """The waveforms under their new ids; two ids that would become one are refused."""
-    if not rename:
-        return waveforms
-    became: dict[str, str] = {}
-    for old in dict.fromkeys(i for w in waveforms for i in w.ids):
-        text = rename.get(old, old)
-        if text in became:
-            raise SeislatentError(f"rename makes {became[text]} and {old} the same id {text}: give each its own")
-        if old in rename and text.count(".") != 3:
-            raise SeislatentError(f"rename gives '{text}' for {old}: an id is network.station.location.code")
-        became[text] = old
+def _write_one(waveform: Waveform, handle: BinaryIO, path: Path) -> None:
+    written, encoding = _writable(waveform)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ObsPy tells of ids it cuts (refused before) and of byte order
+            to_stream(written).write(handle, format="MSEED", encoding=encoding)
+    except Exception as error:
+        raise SeislatentError(f"{path} cannot be written, {', '.join(waveform.ids)}: {' '.join(str(error).split())}") from error
 
-    def renamed(channel: Channel) -> Channel:
-        if channel.id not in rename:
-            return channel
-        network, station, location, code = rename[channel.id].split(".")
-        return replace(channel, network=network, station=station, location=location, code=code)
 
-    return [replace(w, channels=tuple(map(renamed, w.channels))) for w in waveforms]
+def _renamed(waveform: Waveform, rename: Mapping[str, str], owners: dict[str, str]) -> Waveform:
+    """The waveform under its new ids; `owners` remembers who has each id, so that two that would become one are refused."""
+    channels = []
+    for channel in waveform.channels:
+        text = rename.get(channel.id, channel.id)
+        if owners.setdefault(text, channel.id) != channel.id:
+            raise SeislatentError(f"rename makes {owners[text]} and {channel.id} the same id {text}: give each its own")
+        if text != channel.id:
+            codes = text.split(".")
+            if len(codes) != 4:
+                raise SeislatentError(f"rename gives '{text}' for {channel.id}: an id is network.station.location.code")
+            channel = replace(channel, **dict(zip(LIMITS, codes, strict=True)))  # type: ignore[arg-type]
+        channels.append(channel)
+    return replace(waveform, channels=tuple(channels))
 
 
 def _writable(waveform: Waveform) -> tuple[Waveform, str]:
