@@ -67,6 +67,7 @@ def signature(name: str, value: Any) -> str:
         told = str(inspect.signature(value))
     except (ValueError, TypeError):
         told = "(...)"
+    told = re.sub(r"(: |-> )'([^']*)'", r"\1\2", told)
     return f"```python\n{name}{re.sub(r'<factory>|<object object at 0x[0-9a-f]+>', '...', told)}\n```"
 
 

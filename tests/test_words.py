@@ -39,9 +39,10 @@ def blocks(page: Path, slow: bool) -> list[tuple[str, str]]:
 
 
 def commands(code: str) -> list[list[str]]:
-    """The `seislatent` commands among the lines of a shell block."""
+    """The `seislatent` commands among the lines of a shell block, but for those with a placeholder such as DIR."""
     lines = code.replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("seislatent ")]
+    found = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("seislatent ")]
+    return [words for words in found if not any(re.fullmatch(r"[A-Z_]{2,}\b.*", word) for word in words)]
 
 
 def play(page: Path, slow: bool, folder: Path, monkeypatch) -> None:
