@@ -7,7 +7,8 @@
 A scale step is a factor 2^(1/4) (1.5 dB), so steps -400 to 400 reach from 1e-30 to 1e30. The scale of a frame is constant over a
 segment unless the amplitude (the largest root mean square of a frame and its two neighbours) leaves a decade around the piece's first
 frame; then a new piece begins. Between the middles of two frames the scale is interpolated in its logarithm, so that a jump of the
-scale is never a step in the signal. The offset is the segment's mean in steps of an eighth of the first scale (a power of two).
+scale is never a step in the signal. The offset is the median of the frames' means (an earthquake in one half of a segment does not
+pull it away from the quiet half) in steps of an eighth of the first scale, rounded down to a power of two.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LOUDEST = 64.0
 def measure(x: Float[Tensor, "batch time"], frame: int) -> tuple[Int[Tensor, " batch"], Int[Tensor, "batch frame"]]:
     """Offset and scale of segments whose length is a multiple of `frame` samples."""
     x = x.double()
-    mean = x.mean(1, keepdim=True)
+    mean = x.unflatten(1, (-1, frame)).mean(2).median(1, keepdim=True).values
     power = (x - mean).unflatten(1, (-1, frame)).square().mean(2)
     padded = torch.nn.functional.pad(power, (1, 1))
     level = 0.5 * padded.unfold(1, 3, 1).amax(2).clamp_min(1e-70).log2()  # [b f]
