@@ -3,8 +3,8 @@
     record inside ObsPy --each of SECTIONS--> a section of the report, and files beside it
 
 The record: vertical component of NZ.CRLZ (Cashmere cavern, Christchurch, New Zealand), 2009-09-04 15:06:40 UTC, 328 s at 100 Hz. It
-ships with ObsPy as the example of its response tests. Chosen because it holds a whole earthquake (noise, body waves, surface waves),
-is long enough for three segments of the code and the joins between them, and has to be resampled.
+ships with ObsPy among the records of its response tests. Chosen because it holds a whole earthquake (noise, body waves, surface
+waves), is long enough for two segments of the code and the join between them, and has to be resampled.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _about(waveform: Waveform) -> str:
 
 
 def codec(stage: Stage) -> Section:
-    """The record through the packaged codec at every level: the poster's table and figure, the code file, and what it decodes to."""
+    """The record through the packaged codec at every level: the poster's table and figure, the code file, what it decodes to."""
     model = stage.load(CODEC)
     codes = stream.encode(model, stage.record)
     path = codes.write(stage.folder / "record.slat")
@@ -104,19 +104,18 @@ def codec(stage: Stage) -> Section:
     trial = try_record(model, stage.record)
     rows = table(codes, trial)
     stage.result["codec"] = {"system": model.name, "weights": model.digest, "points": rows}
-    picture = drawn(
-        "reconstructions", _caption(codes), 10, 1.05 * (codes.level + 1) + 0.6, lambda f: _reconstructions(f, model, codes, stage.record)
-    )
-    last = rows[-1]
+    height, last = 1.05 * (codes.level + 1) + 0.6, rows[-1]
+    picture = drawn("reconstructions", _caption(codes), 10, height, lambda f: _reconstructions(f, model, codes, stage.record, rows))
     return Section(
         heading="A codec: the record as one token per second and codebook",
         parts=[
-            f"{model.name} turns each second into {codes.level} indices of {codes.head.bits} bits. Level k keeps the first k of them:"
+            f"{model.name} turns each second into {codes.level} indices of {codes.head.bits} bits. Level k keeps the first k:"
             f" the file record.slat, cut short, decodes at a lower level. decoded.mseed is level {codes.level}, back at"
             f" {stage.record.sampling_rate_hz:g} Hz.",
             _shown(rows),
-            f"Against {SAMPLE_BITS}-bit samples at {codes.head.sampling_rate_hz:g} Hz the codes are {last['compression_ratio']:.0f} times"
-            f" smaller at level {codes.level}, and the whole file, header, amplitudes and checksums counted,"
+            f"Against {SAMPLE_BITS}-bit samples at {codes.head.sampling_rate_hz:g} Hz the codes are"
+            f" {last['compression_ratio']:.0f} times smaller at level {codes.level}, and the whole file, with header, amplitudes"
+            " and checksums,"
             f" {last['file_compression_ratio']:.1f} times. A record of minutes pays most for the header; a day pays 1 or 2 %."
             f" MSE and MAE are of the record scaled to zero mean and unit variance, at {codes.head.sampling_rate_hz:g} Hz.",
             picture,
@@ -142,23 +141,25 @@ def table(codes: Codes, trial: Trial) -> list[dict[str, float]]:
 
 
 def _shown(rows: list[dict[str, float]]) -> Table:
-    heads = ("level", "bit/frame", "bit/s", "ratio", "file, bytes", "file, bit/s", "file, ratio", "MSE", "MAE", "SNR, dB")
-    keys = (*"level bits_per_frame bits_per_second compression_ratio file_bytes".split(),
-            *"file_bits_per_second file_compression_ratio mse mae snr_db".split())  # fmt: skip
-    forms = (".0f", ".0f", ".0f", ".2f", ".0f", ".1f", ".2f", ".4f", ".4f", ".2f")
-    return Table(heads=heads, rows=[[format(row[k], f) for k, f in zip(keys, forms, strict=True)] for row in rows],
-                 caption="Levels of the code on this record")  # fmt: skip
+    columns = {
+        "level": ("level", ".0f"), "bit/frame": ("bits_per_frame", ".0f"), "bit/s": ("bits_per_second", ".0f"),
+        "ratio": ("compression_ratio", ".2f"), "file, bytes": ("file_bytes", ".0f"), "file, bit/s": ("file_bits_per_second", ".1f"),
+        "file, ratio": ("file_compression_ratio", ".2f"), "MSE": ("mse", ".4f"), "MAE": ("mae", ".4f"),
+        "SNR, dB": ("snr_db", ".2f"),
+    }  # fmt: skip
+    shown = [[format(row[key], form) for key, form in columns.values()] for row in rows]
+    return Table(heads=[*columns], rows=shown, caption="Levels of the code on this record")
 
 
 def _caption(codes: Codes) -> str:
     rate = codes.bits_per_second
     return (
         f"Top: the record at {codes.head.sampling_rate_hz:g} Hz. Below: its reconstructions from {rate:.0f} to"
-        f" {rate / codes.level:.0f} bit/s (levels {codes.level} to 1). Left the whole record, right a detail with the original in grey."
+        f" {rate / codes.level:.0f} bit/s (levels {codes.level} to 1). Left the whole record, right a detail, the original in grey."
     )
 
 
-def _reconstructions(canvas: Figure, model: Any, codes: Codes, waveform: Waveform) -> None:
+def _reconstructions(canvas: Figure, model: Any, codes: Codes, waveform: Waveform, rows: list[dict[str, float]]) -> None:
     rate = codes.head.sampling_rate_hz
     x = at_rate(waveform, rate)
     t = np.arange(len(x)) / rate
@@ -175,9 +176,9 @@ def _reconstructions(canvas: Figure, model: Any, codes: Codes, waveform: Wavefor
         if level:
             right.plot(t[part], x[part] - mean, color="0.7", lw=1.6)
         right.plot(t[part], y[part] - mean, color=colour, lw=0.9)
-        bits = level * codes.head.bits * rate / codes.head.frame
-        name = f"level {level}, {bits:g} bit/s, {raw / bits:.3g} : 1" if level else f"original, {raw:g} bit/s"
-        left.set_title(name, loc="left", fontsize=9, pad=2)
+        told = rows[level - 1]
+        name = "level {level:.0f}: {bits_per_second:g} bit/s, {compression_ratio:.1f} times smaller, {snr_db:.1f} dB".format(**told)
+        left.set_title(name if level else f"original: {raw:g} bit/s", loc="left", fontsize=9, pad=2)
     axes[0, 0].set_ylim(-top, top)
     axes[0, 1].set_ylim(*(np.array([-1.25, 1.25]) * float(np.abs(x[part] - mean).max())))
     axes[-1, 0].set_xlabel("time, s")

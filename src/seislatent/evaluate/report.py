@@ -90,7 +90,8 @@ class Section:
 @contextmanager
 def figure(width_in: float, height_in: float) -> Iterator[Figure]:
     """An empty figure in the house's style, its parts laid out so that no text is cut."""
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
+    with matplotlib.rc_context(settings):
         yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 

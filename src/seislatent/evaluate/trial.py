@@ -1,11 +1,12 @@
 """One record through one codec: what it costs in a real file, and what comes back.
 
-    Waveform --codec/stream.encode--> code file --cut at level 1, 2, ...--> bytes
-                                                --decode--> record's own rate, and codec's rate --> errors of normalised traces
+Waveform --codec/stream.encode--> code file --cut at level 1, 2, ...--> bytes
+code file --decode--> at the codec's rate, and at the record's own --> errors of normalised traces
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,7 +38,7 @@ class Errors:
     mae: float
     """Mean absolute error, in standard deviations of the reference. Its square is at most `mse`."""
     snr_db: float
-    """10 log10 of the reference's energy, mean removed, over the error's; -10 log10 of `mse`."""
+    """10 log10 of the reference's energy, mean removed, over the error's; -10 log10 of `mse`. An exact trace counts 300 dB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Trial:
 
     points: list[list[Point]] = field(default_factory=list)
     """For each trace that was coded, its levels from 1 up."""
+    rows: list[int] = field(default_factory=list)
+    """Which row of the record each of these traces is."""
     unquantised: list[Errors] = field(default_factory=list)
     """For each trace, where the system gives its output without the quantiser."""
     file_bytes: list[int] = field(default_factory=list)
@@ -73,7 +76,7 @@ class Trial:
 
 
 def normalised(reference: NDArray[Any]) -> tuple[float, float]:
-    """Mean and standard deviation of a trace [time], in float64; the latter is 0 for silence and NaN where a value is not finite."""
+    """Mean and standard deviation of a trace [time] in float64; 0 for silence, NaN where a value is not finite."""
     x = np.asarray(reference, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         if not len(x) or not np.isfinite(x).all():
@@ -93,7 +96,8 @@ def errors(estimate: NDArray[Any], reference: NDArray[Any]) -> Errors:
         raise SeislatentError("a silent or non-finite reference has no scale: leave such traces out and count them")
     x, y = ((torch.from_numpy(np.asarray(a, np.float64)) - mean) / std for a in (estimate, reference))
     found = waveform_errors(x, y, 1.0)
-    return Errors(mse=float(found.mse), mae=float(found.mae), snr_db=float(found.snr_db))
+    mse = float(found.mse)
+    return Errors(mse=mse, mae=float(found.mae), snr_db=min(-10 * math.log10(max(mse, 1e-30)), 300.0))
 
 
 def unusable(waveform: Waveform) -> str:
@@ -118,20 +122,23 @@ def try_record(model: Any, waveform: Waveform, window_s: float | None = None) ->
         window_s: also measure windows of this length in seconds, each scaled by itself.
     """
     trial = Trial()
-    rows = []
+    kept: dict[int, Waveform] = {}
     for i in range(len(waveform.data)):
         row = waveform.select([i])
         reason = unusable(row)
-        (trial.skipped.append(reason) if reason else rows.append(row))
-    rows, codes = _coded(model, rows, trial)
+        if reason:
+            trial.skipped.append(reason)
+        else:
+            kept[i] = row
+    kept, codes = _coded(model, kept, trial)
     if codes is None:
         return trial
     head = codes.head
-    trial.seconds = sum(row.duration_s for row in rows)
+    trial.seconds = sum(row.duration_s for row in kept.values())
     trial.file_bytes = [len(codes.truncate(k).to_bytes()) for k in range(1, codes.level + 1)]
     trial.used = used(codes)
     decoded = [list(whole_frames(model, codes, k)) for k in range(1, codes.level + 1)]
-    for i, row in enumerate(rows):
+    for i, (place, row) in enumerate(kept.items()):
         x = at_rate(row, head.sampling_rate_hz)
         if not normalised(x)[1] > 0:
             trial.skipped.append("silent below half the codec's rate")
@@ -144,20 +151,21 @@ def try_record(model: Any, waveform: Waveform, window_s: float | None = None) ->
             own = errors(at_own_rate(level[i], head.sampling_rate_hz, row), row.data[0])
             points.append(Point(level=k, codec=errors(y, x), own=own, windows=windows))
         trial.points.append(points)
+        trial.rows.append(place)
         bare = without_quantiser(model.system, x)
         if bare is not None:
             trial.unquantised.append(errors(bare, x))
     return trial
 
 
-def _coded(model: Any, rows: list[Waveform], trial: Trial) -> tuple[list[Waveform], Codes | None]:
+def _coded(model: Any, kept: dict[int, Waveform], trial: Trial) -> tuple[dict[int, Waveform], Codes | None]:
     """The traces that the codec serves, and their file; why the others are stored as they are is counted."""
-    codes = stream.encode(model, rows) if rows else None
+    codes = stream.encode(model, kept.values()) if kept else None
     if codes is not None and any(not entry.frames for entry in codes.traces):
         trial.skipped += [entry.reason for entry in codes.traces if not entry.frames]
-        rows = [row for row, entry in zip(rows, codes.traces, strict=True) if entry.frames]
-        codes = stream.encode(model, rows) if rows else None
-    return rows, codes
+        kept = {i: row for (i, row), entry in zip(kept.items(), codes.traces, strict=True) if entry.frames}
+        codes = stream.encode(model, kept.values()) if kept else None
+    return kept, codes
 
 
 def at_rate(row: Waveform, rate_hz: float) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""Classical methods that every claim is judged beside."""
