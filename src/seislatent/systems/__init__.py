@@ -1,0 +1,1 @@
+"""The families of systems: one folder each, one file per paper."""

@@ -1,0 +1,1 @@
+"""Codecs: a seismogram as tokens, and back."""
