@@ -17,7 +17,7 @@ KNOWN = {
     "HN320": "320", "B_H_Z": "Z", "B__2": "2", "HHU": "U", "HHW": "W", "EDH": "H", "BDF": "F", "MXX": "X", "HXY": "Y", "ENZ": "Z",
     " HHZ ": "Z", "EHz": "Z", "DPE": "E", "ELN": "N",
 }  # fmt: skip
-UNKNOWN = ["", "LOG", "ACE", "VKE", "LCQ", "HHS", "???", "OCF", "QQQQQ", "VMO", "400", "999"]
+UNKNOWN = ["", "LOG", "ACE", "VKE", "LCQ", "HHS", "???", "OCF", "QQQQQ", "VMO", "400", "999", "a100", "0101"]
 
 
 @pytest.mark.parametrize("code, component", KNOWN.items())

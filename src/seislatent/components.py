@@ -28,7 +28,8 @@ X Y are axes of a model; H and F are hydrophones and infrasound (pressure: no di
 NOT_MOTION = frozenset("CEIKORUW")
 """Second letters of three-letter codes that record no motion, so that ACE (clock) or VKE (temperature) is no east component."""
 
-_AZIMUTH = re.compile(r"(?:^|(?<=[^0-9]))(0\d\d|[12]\d\d|3[0-5]\d|360)$")
+_VERTICAL_DIP = {"UP": -90.0, "DOWN": 90.0}
+_AZIMUTH = re.compile(r"^(?:[A-Za-z]{2})?([012]\d\d|3[0-5]\d|360)$")  # two letters: a100 is a channel number of WIN
 
 
 def azimuth_of(channel_code: str) -> float | None:
@@ -49,7 +50,8 @@ def _look_up(channel_code: str) -> str:
     azimuth = azimuth_of(code)
     if azimuth is not None:
         return {0.0: "N", 90.0: "E"}.get(azimuth, f"{azimuth:03.0f}")
-    return code[-1] if code and len(code) <= 4 and code[-1] in LETTERS else ""
+    numbered = code[-1:].isdigit() and any(map(str.isdigit, code[:-1]))  # 0101 is a number, not a first component
+    return code[-1] if code and len(code) <= 4 and code[-1] in LETTERS and not numbered else ""
 
 
 def component_of(channel_code: str, *, id: str = "") -> str:
@@ -74,13 +76,16 @@ def component_of(channel_code: str, *, id: str = "") -> str:
 
 
 def named(channel: Channel) -> Channel:
-    """The channel with `component` (and an azimuth that its code names) filled in; an unknown code leaves it empty."""
+    """The channel with its component, and its direction where the code names one (135, UP); an unknown code leaves them empty."""
     component = channel.component or _look_up(channel.code)
-    azimuth = channel.azimuth_deg
-    if azimuth is None and component not in ("", "Z"):
-        azimuth = azimuth_of(channel.code)
-    named_dip = azimuth is not None and channel.azimuth_deg is None and channel.dip_deg is None
-    return replace(channel, component=component, azimuth_deg=azimuth, dip_deg=0.0 if named_dip else channel.dip_deg)
+    azimuth, dip = channel.azimuth_deg, channel.dip_deg
+    if azimuth is None and dip is None:
+        told = azimuth_of(channel.code)
+        if told is not None:
+            azimuth, dip = told, 0.0
+        elif channel.code.strip().upper() in _VERTICAL_DIP:
+            azimuth, dip = 0.0, _VERTICAL_DIP[channel.code.strip().upper()]
+    return replace(channel, component=component, azimuth_deg=azimuth, dip_deg=dip)
 
 
 def arrange(waveform: Waveform, order: Iterable[str] = "ZNE") -> Waveform:

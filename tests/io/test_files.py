@@ -127,11 +127,15 @@ def test_streams_there_and_back(dtype):
     )  # fmt: skip
     one = Waveform(
         data=np.arange(6).astype(dtype)[None], sampling_rate_hz=200.0, channels=(channel,), start_ns=-123_456_789_012_345_678,
-        unit="m/s^2", metadata={"source_magnitude": 5.1},
+        unit="m/s^2", metadata={"source_magnitude": 5.1}, history=("filtered", "cut"),
     )  # fmt: skip
     (back,) = from_stream(to_stream(one))
     assert back.channels == one.channels and back.start_ns == one.start_ns and back.unit == one.unit
     assert back.metadata == one.metadata and back.data.dtype == dtype and np.array_equal(back.data, one.data)
+    assert back.history == one.history
+    renamed = to_stream(one)
+    renamed[0].stats.channel = "HNN"
+    assert from_stream(renamed)[0].channels[0].component == "N" and from_stream(renamed)[0].channels[0].azimuth_deg is None
 
 
 def test_four_hundred_long_ids_stay_apart():

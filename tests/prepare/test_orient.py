@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from obspy import Trace
 from obspy.core.inventory import Channel as StationChannel
 from obspy.core.inventory import Inventory, Network, Station
 from obspy.signal.rotate import rotate2zne
 
+from seislatent.components import named
 from seislatent.errors import SeislatentError
+from seislatent.io.files import read
+from seislatent.io.miniseed import write
 from seislatent.prepare.orient import gather, orient, restore
 from seislatent.waveform import Channel, Waveform
 
@@ -106,3 +110,35 @@ def test_gather_puts_components_together():
     assert first.components == ("Z", "1", "2") and first.data.shape == (3, 293) and first.start_ns == 70_000_000
     assert np.array_equal(first.data, full.data[[1, 0, 2], 7:])
     assert second.ids == other.ids and third.start_ns == 10**12
+
+
+def test_sac_files_are_turned_and_written_back(tmp_path):
+    one = record(DIRECTIONS["skewed"], np.float32)
+    for row, channel in zip(one.data, one.channels, strict=True):
+        trace = Trace(row, {"network": "XX", "station": "AAA", "channel": channel.code, "sampling_rate": 100.0})
+        trace.stats.sac = {"cmpaz": channel.azimuth_deg, "cmpinc": channel.dip_deg + 90}
+        trace.write(str(tmp_path / f"{channel.code}.sac"), format="SAC")
+    (three,) = gather([read(path)[0] for path in sorted(tmp_path.glob("*.sac"))])
+    turned = orient(three)
+    assert turned.components == ("Z", "N", "E") and np.allclose(turned.data, orient(one).data, rtol=1e-4, atol=1e-2)
+    back = read(write(restore(turned), tmp_path / "back.mseed"))
+    assert {w.ids[0] for w in back} == set(one.ids)
+    by_id = {w.ids[0]: w.data[0] for w in back}
+    assert all(np.allclose(by_id[i], row, rtol=1e-4, atol=1e-2) for i, row in zip(one.ids, one.data, strict=True))
+
+
+def test_strong_motion_names_go_together():
+    codes = [("EW", "E"), ("NS", "N"), ("UD", "Z")]
+    singles = [
+        Waveform(data=np.ones((1, 9)), sampling_rate_hz=100.0, channels=(Channel(station="AOM001", code=c, component=k),))
+        for c, k in codes
+    ]
+    (three,) = gather(singles)
+    assert three.components == ("Z", "N", "E")
+    by_azimuth = [
+        Waveform(data=np.full((1, 9), v), sampling_rate_hz=100.0, channels=(named(Channel(station="A", code=c)),))
+        for c, v in [("UP", 3.0), ("135", 1.0), ("225", 0.0)]
+    ]
+    (three,) = gather(by_azimuth)
+    turned = orient(three)
+    assert np.allclose(turned.data[:, 0], [3.0, np.cos(np.radians(135)), np.sin(np.radians(135))])

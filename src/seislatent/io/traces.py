@@ -56,8 +56,9 @@ def _from_trace(trace: Trace) -> Iterator[Waveform]:
         common["unit"] = None
     masked = np.ma.is_masked(trace.data)
     runs = _runs(~np.ma.getmaskarray(trace.data)) if masked else [(0, len(whole))]
+    told = tuple(stats.get("seislatent", {}).get("history", ()))
     for a, b in runs:
-        history = (f"masked: samples {a} to {b} of {len(whole)}",) if masked else ()
+        history = (*told, f"masked: samples {a} to {b} of {len(whole)}") if masked else told
         yield Waveform(data=native(whole[a:b])[None], start_ns=start + samples_ns(a, rate), history=history, **common)
 
 
@@ -99,9 +100,10 @@ def channel_of(stats: Any) -> Channel:
     values: dict[str, Any] = {
         name: next((n for n in map(_number, options) if n is not None), None) for name, options in found.items()
     }
-    values |= {name: given[name] for name in values if name in given}
+    same = given.get("code") == stats.channel  # a trace that was rotated or renamed since has lost its old direction
+    values |= {name: given[name] for name in values if name in given and (same or name not in ("azimuth_deg", "dip_deg"))}
     channel = Channel(network=stats.network, station=stats.station, location=stats.location, code=stats.channel, **values)
-    return named(replace(channel, component=given.get("component", "")))
+    return named(replace(channel, component=given.get("component", "") if same else ""))
 
 
 def _unit(stats: Any) -> str | None:
@@ -148,12 +150,13 @@ def to_stream(waveforms: Waveform | Iterable[Waveform]) -> Stream:
                 stats.mseed = {"dataquality": waveform.metadata["mseed_dataquality"]}
             if waveform.unit is not None:
                 stats.unit = waveform.unit
-            stats.seislatent = _rest(channel, waveform.metadata)
+            stats.seislatent = _rest(channel, waveform)
             traces.append(trace)
     return Stream(traces)
 
 
-def _rest(channel: Channel, metadata: dict[str, Any]) -> dict[str, Any]:
+def _rest(channel: Channel, waveform: Waveform) -> dict[str, Any]:
     """What ObsPy's header has no field for."""
-    names = ("component", "latitude_deg", "longitude_deg", "elevation_m", "azimuth_deg", "dip_deg")
-    return {name: getattr(channel, name) for name in names} | {"metadata": dict(metadata)}
+    names = ("code", "component", "latitude_deg", "longitude_deg", "elevation_m", "azimuth_deg", "dip_deg")
+    rest = {name: getattr(channel, name) for name in names}
+    return rest | {"history": tuple(waveform.history), "metadata": dict(waveform.metadata)}
