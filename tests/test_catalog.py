@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from seislatent import catalog, config
 from seislatent.batch import Batch
 from seislatent.engine import checkpoint
 from seislatent.errors import SeislatentError
+from seislatent.systems.base import System
 
 TINY = {
     "codec/eqcodec": {"width": 4, "lstm_layers": 1, "latent": 8, "books": 3, "entries": 16, "discriminator_width": 4},
@@ -21,8 +23,6 @@ TINY = {
 
 class Stub:
     """Noise, for any codec."""
-
-    from dataclasses import dataclass
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -142,6 +142,40 @@ def test_the_digest_knows_weights_and_config():
     assert one == catalog.digest({"b": torch.tensor(2), "a": torch.arange(3.0)}, {"y": 2, "x": 1})
     assert one != catalog.digest(tensors, {"x": 1, "y": 3})
     assert one != catalog.digest({**tensors, "b": torch.tensor(3)}, {"x": 1, "y": 2})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    classes: int = 2
+    codec: config.Nested
+    weights: dict[str, float] = field(default_factory=lambda: {"label": 1.0})
+
+
+class Head(System):
+    Config = HeadConfig
+
+    def __init__(self, config, codec):
+        super().__init__(config)
+        self.codec = codec
+        self.head = torch.nn.Linear(codec.config.latent, config.classes)
+
+
+@pytest.mark.parametrize("inner", ["codec/eqcodec", "codec/eqcodec_small"])
+def test_a_system_inside_another_is_built_stored_and_loaded(inner, monkeypatch, tmp_path):
+    monkeypatch.setitem(catalog.SYSTEMS, "head", Head)
+    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path)
+    trained = catalog.build("codec/eqcodec", TINY["codec/eqcodec"])
+    catalog.save(tmp_path / "codec" / "eqcodec_small.safetensors", trained, "codec/eqcodec")
+    nested = {"system": inner} if inner.endswith("small") else {"system": inner, "config": {"latent": 4, "entries": 16}}
+    system = catalog.build("head", {"codec": nested}, {"classes": "3"})
+    assert type(system.codec) is catalog.SYSTEMS["codec/eqcodec"]
+    assert system.head.weight.shape == (3, 8 if inner.endswith("small") else 4)
+    if inner.endswith("small"):
+        assert torch.equal(system.codec.quantizer.state_dict()["codebooks"], trained.quantizer.state_dict()["codebooks"])
+    path = catalog.save(tmp_path / "head.safetensors", system, "head")
+    (tmp_path / "codec" / "eqcodec_small.safetensors").unlink()
+    again = catalog.load(path).system  # needs the inner system's own weights no more
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in system.state_dict().items())
 
 
 def test_unknown_names_are_told():

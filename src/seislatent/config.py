@@ -30,7 +30,7 @@ class Nested:
     """A system inside another one's config: built by the catalog and handed to the constructor under the field's name."""
 
     system: str
-    """A name of the catalog (with `config`), or a preset, whose packaged weights are then the start."""
+    """A name of the catalog (with `config`); or another preset or a .safetensors file, whose weights are then the start."""
     config: dict[str, Any] = field(default_factory=dict)
     """Keys that differ from the defaults."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -100,3 +102,17 @@ def test_evaluate_writes_a_report(run, trained, folder, tmp_path):
 def test_records_that_are_not_there(run, tmp_path):
     code, _, err = run("train", "codec/eqcodec_small", "--data", tmp_path / "none", "--out", tmp_path / "run")
     assert code == 1 and "none" in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_saves_the_run_and_is_no_success(folder, tmp_path):
+    code = (
+        "import os, signal, sys\nfrom seislatent.data.codec_windows import CodecWindows\nfrom seislatent.cli.main import main\n"
+        "batch = CodecWindows.batch\n"
+        "def last(self, step, rank, world):\n    step == 2 and os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return batch(self, step, rank, world)\n"
+        "CodecWindows.batch = last\nsys.exit(main(sys.argv[1:]))"
+    )
+    words = ["train", "codec/eqcodec_small", "--data", str(folder), *TINY, "--recipe.steps", "9", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130 and "Traceback" not in done.stderr and not done.stdout, done.stderr
+    assert (tmp_path / "run" / "last.safetensors").exists()

@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         resume=args.resume,
         overwrite=args.overwrite,
     )
+    told = Path(args.out, "log.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    if "stopped by a signal" in told:  # the engine has saved the run; 0 is for runs that went as far as they were asked to
+        raise KeyboardInterrupt
     return {"run": str(args.out), "weights": str(path)}
 
 
