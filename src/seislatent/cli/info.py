@@ -48,7 +48,7 @@ def _keys(settings: Any, prefix: str) -> list[dict[str, Any]]:
     for row in config.describe(settings):
         option = f"--{prefix}.{row.name}"
         if isinstance(row.default, dict) and row.default:
-            kind = row.type.rpartition(", ")[2].rstrip("]")
+            kind = row.type.partition(", ")[2].removesuffix("]")
             each = [{"option": f"{option}.{k}", "type": kind, "value": v, "meaning": ""} for k, v in row.default.items()]
             shown += [{**each[0], "meaning": row.help}, *each[1:]]
         else:
@@ -77,9 +77,13 @@ def _preset(name: str) -> dict[str, Any]:
         "paper": paper[0] if paper else "",
         "parameters": catalog.players(system),
         "dataset": it.data.get("dataset"),
-        "weights": _weights(weights) if weights.exists() else f"none in the package: seislatent train {name} --data DIR --out RUN",
+        "weights": _shipped(weights) if weights.exists() else f"none in the package: seislatent train {name} --data DIR --out RUN",
         "keys": keys,
     }
+
+
+def _shipped(path: Path) -> dict[str, Any]:
+    return {k: v for k, v in _weights(path).items() if k not in ("kind", "name", "system", "config", "parameters")}
 
 
 def _weights(path: Path) -> dict[str, Any]:
@@ -146,7 +150,12 @@ def _waveforms(path: Path) -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """Facts first, then tables."""
-    facts = [f"{key}: {_short(value)}" for key, value in result.items() if not _tabular(value)]
+    facts = []
+    for key, value in result.items():
+        if isinstance(value, dict) and len(value) > 2:
+            facts += [f"{key}:", *(f"  {k}: {_short(v)}" for k, v in value.items())]
+        elif not _tabular(value):
+            facts.append(f"{key}: {_short(value)}")
     tables = [
         f"\n{key}:\n" + columns([[h.upper() for h in value[0]], *[[_short(c) for c in row.values()] for row in value]])
         for key, value in result.items()

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+WIDEST = 42
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The verb has no options of its own."""
@@ -26,6 +28,6 @@ def text(result: dict[str, Any]) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Rows as aligned columns; what is wider than `WIDEST` sticks out."""
+    widths = [min(WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
