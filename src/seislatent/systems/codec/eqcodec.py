@@ -299,7 +299,7 @@ class EQCodec(System, Codec, Reconstructor):
             told, true = [d(fake) for d in self.discriminators], [d(real) for d in self.discriminators]
             terms["fool"] = flat(F.relu(1 - t[-1]) for t in told)
             pairs = [(a, b.detach()) for t, r in zip(told, true, strict=True) for a, b in zip(t[:-1], r[:-1], strict=True)]
-            terms["features"] = torch.stack([(a - b).abs().mean((1, 2, 3)) / b.abs().mean() for a, b in pairs], 1)
+            terms["features"] = torch.stack([(a - b).abs().mean((1, 2, 3)) / b.abs().mean((1, 2, 3)) for a, b in pairs], 1)
         return terms
 
     def diagnostics(self) -> dict[str, float]:
