@@ -241,6 +241,11 @@ class EQCodec(System, Codec, Reconstructor):
 
         Raises SeislatentError where the length is not a whole number of frames.
         """
+        z, offset, scale = self.latent(x, margin)
+        return Tokens(indices=self.quantizer.search(z, self.config.beam), offset=offset, scale=scale)
+
+    def latent(self, x: Tensor, margin: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Encoder's output [b latent f], offset [b] and scale [b f] of segments with context."""
         if x.shape[1] != 1 or (x.shape[2] - 2 * margin) % self.frame or x.shape[2] <= 2 * margin:
             raise SeislatentError(f"segments of shape {tuple(x.shape)}: EQcodec takes [batch 1 time] in frames of {self.frame} samples")
         inner = x[:, 0, margin : x.shape[2] - margin]
@@ -248,7 +253,14 @@ class EQCodec(System, Codec, Reconstructor):
         missing, spare = max(0, self.margin - margin), max(0, margin - self.margin)
         wide = F.pad(x[:, :, spare : x.shape[2] - spare], (missing, missing), mode="replicate")[:, 0]
         z = self.encoder(gain.normalise(wide, offset, scale, self.frame, self.margin)[:, None], self.margin)
-        return Tokens(indices=self.quantizer.search(z, self.config.beam), offset=offset, scale=scale)
+        return z, offset, scale
+
+    @torch.no_grad()
+    def unquantised(self, x: Float[Tensor, "batch 1 time"], margin: int = 0) -> Float[Tensor, "batch 1 time"]:
+        """Encoder and decoder without the quantiser between them: what a perfect quantiser would give."""
+        z, offset, scale = self.latent(x, margin)
+        y = self.decoder(z, torch.full((len(z),), self.books, device=z.device))
+        return gain.restore(y[:, 0], offset, scale, self.frame)[:, None]
 
     @torch.no_grad()
     def decode(self, tokens: Tokens, level: int | None = None) -> Float[Tensor, "batch 1 time"]:

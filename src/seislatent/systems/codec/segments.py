@@ -118,10 +118,11 @@ def decoded(
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Samples [time] of a trace at its original rate, each with the place of its first one; a lost run (None) leaves a gap.
 
-    Neighbouring segments are cross-faded over the frame they share. Beside a gap that frame is the one neighbour's alone.
+    Neighbouring segments are cross-faded over the middle half of the frame they share: its outer quarters are the last samples of a
+    segment, where a decoder that laps its frames knows least. Beside a gap that frame is the one neighbour's alone.
     """
     size = head.frame
-    fade = (np.arange(size) + 0.5) / size
+    fade = np.clip((2 * np.arange(size) + 1) / size - 0.5, 0, 1)
     flow: Flow | None = None
     tail = np.empty(0)
 
