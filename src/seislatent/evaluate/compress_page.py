@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from seislatent.evaluate.report import COLOURS, MARKERS, Picture, Report, Section, Table, drawn
+from seislatent.evaluate.report import COLOURS, MARKERS, Picture, Report, Section, Table
 from seislatent.evaluate.trial import at_rate, whole_frames
 from seislatent.systems.codec import stream
 
@@ -94,7 +94,7 @@ def _sets(systems: Mapping[str, Any]) -> Table:
 
 
 def _books(name: str, told: Mapping[str, Any]) -> Table:
-    rows = [[str(b["book"]), f"{b['perplexity']:.0f}", f"{100 * b['used_share']:.0f} %"] for b in told["codebooks"]]
+    rows = [[str(b["book"]), f"{b['perplexity']:.0f}", f"{100 * b['used_share']:.1f} %"] for b in told["codebooks"]]
     frames = told["codebooks"][0]["frames"]
     caption = f"{name}: use of the codebooks in {frames} frames"
     return Table(heads=["codebook", "perplexity", "entries used"], rows=rows, caption=caption)
@@ -140,10 +140,11 @@ def _curve(systems: Mapping[str, Any]) -> Picture:
         axes.set_xlabel("rate per channel, bit/s")
         axes.set_ylabel("SNR at the codec's rate, dB (mean over traces)")
         axes.set_xlim(left=0)
-        axes.legend(loc="best")
+        canvas.legend(loc="outside lower center", ncols=min(2, len(axes.get_legend_handles_labels()[0])))
 
     caption = "Rate and distortion: mean SNR over traces against the rate of the codes alone and of the whole file; 95 % by event."
-    return drawn("rate_distortion", caption, 7.5, 4.8, draw)
+    height = 4.6 + 0.3 * len(systems)
+    return Picture(name="rate_distortion", caption=caption, width_in=8, height_in=height, draw=draw)
 
 
 def _examples(place: int, name: str, model: Any, tally: Any, records: Any) -> Picture:
@@ -164,7 +165,7 @@ def _examples(place: int, name: str, model: Any, tally: Any, records: Any) -> Pi
         f"{name}: the traces with the best, median and worst SNR at its highest level. Left the first {LONGEST_S:g} s at most,"
         " middle a detail, right amplitude spectra; original, reconstruction and their difference."
     )
-    return drawn(f"examples_{place + 1}", caption, 11, 8, draw)
+    return Picture(name=f"examples_{place + 1}", caption=caption, width_in=11, height_in=8, draw=draw)
 
 
 def _example(row: NDArray[Any], word: str, snr_db: float, model: Any, waveform: Any) -> None:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from seislatent import __version__
 from seislatent.errors import SeislatentError
-from seislatent.evaluate.report import COLOURS, Report, Section, Table, drawn, may_write
+from seislatent.evaluate.report import COLOURS, Picture, Report, Section, Table, may_write
 from seislatent.evaluate.trial import SAMPLE_BITS, Trial, at_rate, try_record, whole_frames
 from seislatent.io.files import read
 from seislatent.io.slat import Codes
@@ -105,7 +105,10 @@ def codec(stage: Stage) -> Section:
     rows = table(codes, trial)
     stage.result["codec"] = {"system": model.name, "weights": model.digest, "points": rows}
     height, last = 1.05 * (codes.level + 1) + 0.6, rows[-1]
-    picture = drawn("reconstructions", _caption(codes), 10, height, lambda f: _reconstructions(f, model, codes, stage.record, rows))
+    picture = Picture(
+        name="reconstructions", caption=_caption(codes), width_in=10, height_in=height,
+        draw=lambda canvas: _reconstructions(canvas, model, codes, stage.record, rows),
+    )  # fmt: skip
     return Section(
         heading="A codec: the record as one token per second and codebook",
         parts=[

@@ -15,9 +15,9 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from seislatent.errors import SeislatentError
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 """Okabe and Ito (2008): told apart by colour-blind readers and in grey."""
 MARKERS = "osD^vP*X"
-TEXT_WIDTH = 120
+TEXT_WIDTH, DPI = 120, 130
 STYLE: dict[str, Any] = {
     "font.size": 10, "font.family": "DejaVu Sans", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.alpha": 0.3, "grid.linewidth": 0.5, "lines.linewidth": 1.2, "axes.titlesize": 10, "legend.frameon": False,
@@ -53,6 +53,7 @@ th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align
 th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; break-inside: avoid; } img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 footer { margin-top: 2rem; color: var(--soft); font-size: .85rem; }
+@media screen { td { white-space: nowrap; } }
 @media print { :root { --ink: #000; --paper: #fff; --line: #999; --soft: #333; } body { max-width: none; font-size: 10pt; }
   .table { overflow: visible; } table { font-size: 8pt; } th, td { padding: .15rem .3rem; } tr { break-inside: avoid; } }
 """
@@ -69,14 +70,37 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure, drawn."""
+    """A figure, drawn when its bytes are first asked for; the same bytes each time."""
 
     name: str
     """Of its files, without ending."""
-    png: bytes
-    svg: bytes
     caption: str
     """What it shows; also said to those who cannot see it."""
+    width_in: float
+    height_in: float
+    draw: Callable[[Figure], None]
+    """Fills an empty figure in the house's style, whose parts are laid out so that no text is cut."""
+
+    @cached_property
+    def _files(self) -> dict[str, bytes]:
+        settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
+        with matplotlib.rc_context(settings):
+            canvas = Figure(figsize=(self.width_in, self.height_in), layout="constrained")
+            self.draw(canvas)
+            png, svg = io.BytesIO(), io.BytesIO()
+            canvas.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+            canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        return {"png": png.getvalue(), "svg": svg.getvalue()}
+
+    @property
+    def png(self) -> bytes:
+        """As pixels."""
+        return self._files["png"]
+
+    @property
+    def svg(self) -> bytes:
+        """As lines."""
+        return self._files["svg"]
 
 
 @dataclass(kw_only=True)
@@ -85,24 +109,6 @@ class Section:
 
     heading: str
     parts: list[str | Table | Picture] = field(default_factory=list)
-
-
-@contextmanager
-def figure(width_in: float, height_in: float) -> Iterator[Figure]:
-    """An empty figure in the house's style, its parts laid out so that no text is cut."""
-    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
-    with matplotlib.rc_context(settings):
-        yield Figure(figsize=(width_in, height_in), layout="constrained")
-
-
-def drawn(name: str, caption: str, width_in: float, height_in: float, draw: Callable[[Figure], None], dpi: int = 130) -> Picture:
-    """`draw(figure)` as PNG and SVG, the same bytes each time."""
-    with figure(width_in, height_in) as canvas:
-        draw(canvas)
-        png, svg = io.BytesIO(), io.BytesIO()
-        canvas.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
-        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return Picture(name=name, png=png.getvalue(), svg=svg.getvalue(), caption=caption)
 
 
 class Report(dict[str, Any]):

@@ -124,7 +124,7 @@ def try_record(model: Any, waveform: Waveform, window_s: float | None = None) ->
     trial = Trial()
     kept: dict[int, Waveform] = {}
     for i in range(len(waveform.data)):
-        row = waveform.select([i])
+        row = replace(waveform.select([i]), metadata={})  # a data set's columns are no part of what a code file costs
         reason = unusable(row)
         if reason:
             trial.skipped.append(reason)
