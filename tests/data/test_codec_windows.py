@@ -1,6 +1,7 @@
 """Training windows: the same for everyone who asks for the same step, and nothing of what is held out."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_every_component_is_a_span_at_the_codecs_rate(source):
     assert {s.length for s in source.spans["train"]["long"]} == {80_000}
     every = [s for split in source.spans.values() for spans in split.values() for s in spans]
     ends = sorted((s.start, s.start + s.length) for s in every)
-    assert ends[0][0] == 0 and all(a[1] == b[0] for a, b in zip(ends, ends[1:], strict=False))
+    assert ends[0][0] == 0 and all(a[1] == b[0] for a, b in pairwise(ends))
     assert ends[-1][1] == len(source.samples)
     for spans in source.spans["train"].values():
         for span in spans:
