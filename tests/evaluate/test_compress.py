@@ -120,7 +120,7 @@ def test_several_systems_and_processes(known, clean):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (dict(question="compres"), "did you mean 'compress'"),
+        (dict(question="kompress"), "did you mean 'compress'"),
         (dict(split="tset"), "did you mean 'test'"),
         (dict(split="dev"), r"no record of split 'dev' \(3 in test\)"),
         (dict(systems="codec/eqcodec_small"), r"give seislatent.load\('codec/eqcodec_small'\)"),
