@@ -139,6 +139,16 @@ def test_refusals(known, clean, asked, message):
         evaluate(**{"question": "compress", "systems": known, "data": clean, "split": "test"} | asked)
 
 
+def test_a_file_in_the_working_folder(known, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sl.write([square()], "day.mseed")
+    report = evaluate("compress", known, "day.mseed", "all")
+    assert report["systems"]["codec/known"]["sets"]["."]["traces"] == 1
+    assert report["systems"]["codec/known"]["points"][0]["snr_db"] == pytest.approx(
+        {"mean": 20, "std": 0, "low": None, "high": None}
+    )
+
+
 def test_codebooks_by_hand():
     told = codebooks(np.array([[4, 4, 0, 0], [9, 0, 0, 0], [1, 1, 1, 1]]), 4)
     assert [t["perplexity"] for t in told] == pytest.approx([2, 1, 4]) and [t["used_share"] for t in told] == [0.5, 0.25, 1]

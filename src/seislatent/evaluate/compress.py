@@ -249,7 +249,7 @@ def _told(model: Any, tally: Tally, label: NDArray[Any], records: Records, level
         told["unquantised"] = {m: summary([getattr(e, m) for e in tally.unquantised], of_trace).plain() for m in MEASURES}
     if tally.used is not None:
         told["codebooks"] = codebooks(tally.used, 2**system.bits_per_index)
-    sets = records.metadata["dataset"].astype(str).to_numpy()[tally.trace_records]
+    sets = records.metadata["dataset"].astype(str).replace("", ".").to_numpy()[tally.trace_records]
     told["sets"] = {
         name: {
             "traces": int((sets == name).sum()),

@@ -58,7 +58,7 @@ def _number(told: Mapping[str, Any] | None, form: str, spread: bool = False) -> 
         return "-"
     text = format(told["mean"], form)
     text += f" ± {told['std']:{form}}" if spread else ""
-    return text + (f" [{told['low']:{form}}, {told['high']:{form}}]" if told["low"] is not None else "")
+    return text + (f" [{told['low']:.1f}, {told['high']:.1f}]" if told["low"] is not None else "")
 
 
 def _levels(name: str, told: Mapping[str, Any]) -> Table:
@@ -72,7 +72,7 @@ def _levels(name: str, told: Mapping[str, Any]) -> Table:
         rows.append([*row, _number(p["snr_db"], ".2f", True), f"{p['snr_db_own_rate']['mean']:.2f}"])
     if bare:
         mse, mae = (f"{bare[m]['mean']:.3g} ± {bare[m]['std']:.2g}" for m in ("mse", "mae"))
-        rows.append(["not quantised", "-", "-", "-", mse, mae, _number(bare["snr_db"], ".2f", True), "-"])
+        rows.append(["no quantiser", "-", "-", "-", mse, mae, _number(bare["snr_db"], ".2f", True), "-"])
     return Table(heads=heads, rows=rows, caption=f"{name}: mean ± standard deviation over traces")
 
 

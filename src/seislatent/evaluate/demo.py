@@ -119,7 +119,7 @@ def codec(stage: Stage) -> Section:
             f"Against {SAMPLE_BITS}-bit samples at {codes.head.sampling_rate_hz:g} Hz the codes are"
             f" {last['compression_ratio']:.0f} times smaller at level {codes.level}, and the whole file, with header, amplitudes"
             " and checksums,"
-            f" {last['file_compression_ratio']:.1f} times. A record of minutes pays most for the header; a day pays 1 or 2 %."
+            f" {last['file_compression_ratio']:.1f} times. A record of minutes pays most for that."
             f" MSE and MAE are of the record scaled to zero mean and unit variance, at {codes.head.sampling_rate_hz:g} Hz.",
             picture,
         ],
