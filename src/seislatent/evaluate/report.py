@@ -55,7 +55,8 @@ figure { margin: 1rem 0; break-inside: avoid; } img { max-width: 100%; height: a
 footer { margin-top: 2rem; color: var(--soft); font-size: .85rem; }
 @media screen { td { white-space: nowrap; } }
 @media print { :root { --ink: #000; --paper: #fff; --line: #999; --soft: #333; } body { max-width: none; font-size: 10pt; }
-  h2, caption { break-after: avoid; } .table { overflow: visible; } table { font-size: 8pt; break-inside: avoid; } th, td { padding: .15rem .3rem; } tr { break-inside: avoid; } }
+  h2, caption { break-after: avoid; } .table { overflow: visible; } table { font-size: 8pt;
+  break-inside: avoid; } th, td { padding: .15rem .3rem; } }
 """
 
 
