@@ -170,9 +170,11 @@ class Engine:
         if meeting:
             for name, parts in losses.items():
                 pairs = zip(parts, meeting, strict=True)
-                found = [torch.autograd.grad(v, y, retain_graph=True, allow_unused=True)[0] for v, y in pairs]
+                found = [
+                    torch.autograd.grad(v, y, retain_graph=True, allow_unused=True)[0] if v.requires_grad else None for v, y in pairs
+                ]
                 if all(slope is not None for slope in found):
-                    slopes[name] = found
+                    slopes[name] = found  # type: ignore[assignment]
         roots: list[tuple[Tensor, Tensor | None]] = [
             (weights[name] * v, None) for name, parts in losses.items() if name not in slopes for v in parts
         ]

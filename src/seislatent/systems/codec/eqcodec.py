@@ -232,7 +232,7 @@ class EQCodec(System, Codec, Reconstructor):
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The discriminators, if any, against encoder and decoder."""
-        codec: dict[str, list[nn.Module]] = {"codec": [self.encoder, self.decoder]}
+        codec: dict[str, list[nn.Module]] = {"encoder": [self.encoder], "decoder": [self.decoder]}
         return {"discriminator": [*self.discriminators], **codec} if len(self.discriminators) else codec
 
     @torch.no_grad()
@@ -296,17 +296,17 @@ class EQCodec(System, Codec, Reconstructor):
                 real=flat(F.relu(1 - d(real)[-1]) for d in self.discriminators),
                 fake=flat(F.relu(1 + d(fake.detach())[-1]) for d in self.discriminators),
             )
-        terms = self.terms(real, fake, coded)
-        yield Turn("codec", at=y if self.config.balanced else None, **{k: terms[k] for k in terms if k in self.config.weights})
+        yield Turn("encoder", "decoder", at=y if self.config.balanced else None, **self.terms(real, fake, coded))
         self.quantizer.update(coded)
 
     def terms(self, real: Tensor, fake: Tensor, coded: Quantized) -> dict[str, Tensor]:
         """What encoder and decoder learn from; one value per record or finer."""
         terms = {
             "waveform": 0.1 * negative_snr(fake, real, floor=1e-5),
-            "spectrum": multiscale_stft(fake, real),
             "commit": coded.residuals[1:].square().mean(-1) * coded.used,
         }
+        if "spectrum" in self.config.weights:
+            terms["spectrum"] = multiscale_stft(fake, real)
         if len(self.discriminators):
             told, true = [d(fake) for d in self.discriminators], [d(real) for d in self.discriminators]
             terms["fool"] = flat(F.relu(1 - t[-1]) for t in told)

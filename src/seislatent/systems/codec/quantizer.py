@@ -18,6 +18,10 @@ from torch import Tensor, nn
 from seislatent.nn.processes import full, gathered, total
 
 
+EARLIER = 0.05
+"""What the error of a lower level counts, relative to that of the level at hand, in a beam search."""
+
+
 @dataclass(frozen=True)
 class Quantized:
     """What one pass of the quantiser says."""
@@ -65,13 +69,20 @@ class ResidualQuantizer(nn.Module):
         return torch.stack(chosen).sum(0).transpose(1, 2)
 
     def search(self, z: Float[Tensor, "batch latent frame"], beam: int) -> Int[Tensor, "batch book frame"]:
-        """Indices of all books by a beam search: keeps the `beam` best sums after each book, and the best of all at the end."""
+        """Indices of all books by a beam search: after each book the `beam` best sums are kept, at the end the best of all.
+
+        A sum is judged by its squared error, and by `EARLIER` times the squared errors of the shorter sums within it: a file may be
+        cut at any level, so the lower ones must not be given away. With a beam of 1 it is the greedy search.
+        """
         rows = z.transpose(1, 2).reshape(-1, z.shape[1])
-        left, chosen = rows[:, None], torch.zeros(len(rows), 1, 0, dtype=torch.long, device=z.device)
+        left, past = rows[:, None], rows.new_zeros(len(rows), 1)
+        chosen = torch.zeros(len(rows), 1, 0, dtype=torch.long, device=z.device)
         for book in self.codebooks:
-            distance = left.square().sum(2, keepdim=True) - 2 * left @ book.T + book.square().sum(1)  # [r beam entries]
-            value, flat = distance.flatten(1).topk(min(beam, distance[0].numel()), largest=False)
-            parent, entry = flat // len(book), flat % len(book)
+            distance = left.square().sum(2, keepdim=True) - 2 * left @ book.T + book.square().sum(1)  # [row beam entry]
+            best, entry = distance.topk(min(beam, len(book)), 2, largest=False)
+            _, flat = (best + past[..., None]).flatten(1).topk(min(beam, best[0].numel()), largest=False)
+            parent, entry = flat // best.shape[2], entry.flatten(1).gather(1, flat)
+            past = past.gather(1, parent) + EARLIER * best.flatten(1).gather(1, flat)
             left = left.gather(1, parent[..., None].expand(-1, -1, left.shape[2])) - book[entry]
             chosen = torch.cat([chosen.gather(1, parent[..., None].expand(-1, -1, chosen.shape[2])), entry[..., None]], 2)
         return chosen[:, 0].unflatten(0, (len(z), -1)).transpose(1, 2)
