@@ -160,7 +160,9 @@ class CodecWindows:
     def validate(self, codec: Any) -> dict[str, float]:
         """Mean SNR in dB on held-out windows at every level, and over all levels: `snr_db`, `snr_db/1`, ..."""
         if self.held is None:
-            raise SeislatentError("no record of the `dev` split to validate on: give more records, or set recipe.validate_every to 0")
+            raise SeislatentError(
+                "no record of the `dev` split to validate on: give more records, or set recipe.validate_every to 0"
+            )
         m = self.config.margin_frames * self.config.frame
         x = self.held.to(next(codec.parameters()).device)
         tokens, inner = codec.encode(x, margin=m), x[:, :, m:-m]

@@ -171,7 +171,8 @@ class Engine:
             for name, parts in losses.items():
                 pairs = zip(parts, meeting, strict=True)
                 found = [
-                    torch.autograd.grad(v, y, retain_graph=True, allow_unused=True)[0] if v.requires_grad else None for v, y in pairs
+                    torch.autograd.grad(v, y, retain_graph=True, allow_unused=True)[0] if v.requires_grad else None
+                    for v, y in pairs
                 ]
                 if all(slope is not None for slope in found):
                     slopes[name] = found  # type: ignore[assignment]

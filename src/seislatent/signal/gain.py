@@ -5,10 +5,10 @@
     y [b t] --restore(offset, scale)--> x [b t]       float64, in the unit of x
 
 A scale step is a factor 2^(1/4) (1.5 dB), so steps -400 to 400 reach from 1e-30 to 1e30. The scale of a frame is constant over a
-segment unless the amplitude (the largest root mean square of a frame and its two neighbours) leaves a decade around the piece's first
-frame; then a new piece begins. Between the middles of two frames the scale is interpolated in its logarithm, so that a jump of the
-scale is never a step in the signal. The offset is the median of the frames' means (an earthquake in one half of a segment does not
-pull it away from the quiet half) in steps of an eighth of the first scale, rounded down to a power of two.
+segment unless the amplitude (the largest root mean square of a frame and its two neighbours) leaves a decade around the first
+frame of the piece; then a new piece begins. Between the middles of two frames the scale is interpolated in its logarithm, so that
+a jump of the scale is never a step in the signal. The offset is the median of the frames' means (an earthquake in one half of a
+segment does not pull it away from the quiet half) in steps of an eighth of the first scale, rounded down to a power of two.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def normalise(
 def restore(
     y: Float[Tensor, "batch time"], offset: Int[Tensor, " batch"], scale: Int[Tensor, "batch frame"], frame: int
 ) -> Float[Tensor, "batch time"]:
-    """y * scale + offset as float64. Silence (the lowest scale) comes back as nothing but the offset."""
+    """Y * scale + offset as float64. Silence (the lowest scale) comes back as nothing but the offset."""
     sound = (scale > LOWEST).repeat_interleave(frame, 1)
     level = torch.ldexp(offset.double(), exponent(scale[:, 0]))[:, None]
     return y.double() * torch.where(sound, amplitude(scale, frame), 0.0) + level

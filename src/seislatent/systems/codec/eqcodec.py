@@ -72,7 +72,7 @@ class EQCodecConfig:
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity. [b w t] -> [b w t]"""
+    """Two convolutions beside the identity."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -80,17 +80,19 @@ class Residual(nn.Module):
         self.widen = nn.Conv1d(width // 2, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[b w t] -> [b w t]."""
         return x + self.widen(F.elu(self.narrow(F.elu(x))))
 
 
 class Memory(nn.Module):
-    """LSTM layers beside the identity; the state starts afresh with each segment. [b w f] -> [b w f]"""
+    """LSTM layers beside the identity; the state starts afresh with each segment."""
 
     def __init__(self, width: int, layers: int):
         super().__init__()
         self.lstm = nn.LSTM(width, width, layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[b w f] -> [b w f]."""
         return x + self.lstm(x.permute(2, 0, 1))[0].permute(1, 2, 0)
 
 
@@ -104,7 +106,7 @@ def lapped_cosines(frame: int, latent: int) -> Float[Tensor, "latent 1 lap"]:
 
 
 class Encoder(nn.Module):
-    """[b 1 (f + 2 m) frames] -> [b latent f]: convolutions see m frames of context on both sides, the LSTM only the f within."""
+    """From samples to latent: convolutions see frames of context on both sides, the LSTM only the frames within."""
 
     def __init__(self, config: EQCodecConfig):
         super().__init__()
@@ -123,6 +125,7 @@ class Encoder(nn.Module):
             nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, margin: int) -> Tensor:
+        """[b 1 margin + f frames + margin] -> [b latent f]."""
         frames, skip = x.shape[2] // self.frame - 2 * (margin // self.frame), margin // self.frame
         h = self.strided(x)[:, :, skip : skip + frames]
         z = self.project(F.elu(self.memory(h)))
@@ -133,7 +136,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """[b latent f], level [b] -> [b 1 f frames]"""
+    """From latent to samples, told how many books the latent is the sum of."""
 
     def __init__(self, config: EQCodecConfig):
         super().__init__()
@@ -150,7 +153,9 @@ class Decoder(nn.Module):
         self.strided = nn.Sequential(*layers, nn.ELU())
         self.out = nn.Conv1d(widths[0], 1, 7, padding=3)
         self.lapped = (
-            nn.ConvTranspose1d(config.latent, 1, self.frame * 3 // 2, self.frame, self.frame // 4, bias=False) if config.lapped else None
+            nn.ConvTranspose1d(config.latent, 1, self.frame * 3 // 2, self.frame, self.frame // 4, bias=False)
+            if config.lapped
+            else None
         )
         self.shrink = nn.Parameter(torch.ones(config.books, config.latent))
         if self.lapped is not None:
@@ -159,12 +164,13 @@ class Decoder(nn.Module):
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        """[b latent f], level [b] -> [b 1 f frames]."""
         y = self.out(self.strided(self.memory(self.project(z) + self.told(level - 1)[:, :, None])))
         return y if self.lapped is None else y + self.lapped(z * self.shrink[level - 1][:, :, None])
 
 
 class Discriminator(nn.Module):
-    """Judges the complex STFT of one size. [b 1 t] -> features of each layer [b w g n], the last of them the verdict [b 1 g n]"""
+    """Judges the complex STFT of one size."""
 
     window: Tensor
 
@@ -177,8 +183,12 @@ class Discriminator(nn.Module):
         self.steps = nn.ModuleList([*steps, nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 1, 3, padding=1)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        spectrum = torch.stft(x[:, 0].float(), self.points, self.points // 4, window=self.window, normalized=True, return_complex=True)
-        h, features = torch.stack([spectrum.real, spectrum.imag], 1), []
+        """[b 1 t] -> what each layer says [b w g n]; the last one is the verdict [b 1 g n]."""
+        spectrum = torch.stft(
+            x[:, 0].float(), self.points, self.points // 4, window=self.window, normalized=True, return_complex=True
+        )
+        h = torch.stack([spectrum.real, spectrum.imag], 1)
+        features: list[Tensor] = []
         for step in self.steps:
             h = step(F.leaky_relu(h, 0.2) if features else h)
             features.append(h)
@@ -207,7 +217,7 @@ class EQCodec(System, Codec, Reconstructor):
         self.quantizer = ResidualQuantizer(config.books, config.entries, config.latent, config.decay)
         judged = {"real", "fake", "fool", "features"} & config.weights.keys()
         if judged and len(judged) < 4:
-            raise SeislatentError(f"weights {sorted(judged)} alone: give all of real, fake, fool and features, or none (no discriminator)")
+            raise SeislatentError(f"weights {sorted(judged)} alone: give real, fake, fool and features, or none (no discriminator)")
         self.discriminators = nn.ModuleList([Discriminator(n, config.discriminator_width) for n in config.ffts] if judged else [])
 
     @property
@@ -247,7 +257,9 @@ class EQCodec(System, Codec, Reconstructor):
     def latent(self, x: Tensor, margin: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Encoder's output [b latent f], offset [b] and scale [b f] of segments with context."""
         if x.shape[1] != 1 or (x.shape[2] - 2 * margin) % self.frame or x.shape[2] <= 2 * margin:
-            raise SeislatentError(f"segments of shape {tuple(x.shape)}: EQcodec takes [batch 1 time] in frames of {self.frame} samples")
+            raise SeislatentError(
+                f"segments of shape {tuple(x.shape)}: give [batch 1 time] in whole frames of {self.frame} samples"
+            )
         inner = x[:, 0, margin : x.shape[2] - margin]
         offset, scale = gain.measure(inner, self.frame)
         missing, spare = max(0, self.margin - margin), max(0, margin - self.margin)

@@ -2,7 +2,7 @@
 
     z [b d f] --book 1--> i1 --residual--> book 2 --> i2 ... --> quantised [b d f] = sum of the chosen entries
 
-Zeghidour et al. (2021), arXiv:2107.03312; exponential averages and revival as Défossez et al. (2022), arXiv:2210.13438, section 3.2.
+Zeghidour et al. (2021), arXiv:2107.03312; moving averages and revival as Défossez et al. (2022), arXiv:2210.13438, section 3.2.
 Ours: sums over all processes, revival by the worst quantised vectors of all processes (no dice, so ranks never drift apart), the
 statistics of a revived entry start afresh, and a beam search for encoding.
 """
@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seislatent.nn.processes import full, gathered, total
-
 
 EARLIER = 0.05
 """What the error of a lower level counts, relative to that of the level at hand, in a beam search."""
