@@ -21,7 +21,6 @@ TINY = EQCodecConfig(width=4, lstm_layers=1, latent=8, books=3, entries=16, deca
 JUDGED = frozenset({"real", "fake", "fool", "features"})
 ALONE = {k: v for k, v in TINY.weights.items() if k not in JUDGED}
 """Weights without discriminator."""
-RATES = {"codec": 1e-3, "discriminator": 1e-3}
 
 
 @functools.cache
@@ -44,9 +43,14 @@ def made(seed=0, **changes):
     return system.eval()
 
 
-def recipe(system, **rules):
+def coders(system):
+    """The players that are no discriminators."""
+    return tuple(name for name in system.players() if name != "discriminator")
+
+
+def recipe(system, rate=1e-3, **rules):
     """For the players that there are."""
-    return Recipe(**({"rates": {k: RATES[k] for k in system.players()}, "accelerator": "cpu", "average": 0.9} | rules))
+    return Recipe(**({"rates": dict.fromkeys(system.players(), rate), "accelerator": "cpu", "average": 0.9} | rules))
 
 
 @contextmanager

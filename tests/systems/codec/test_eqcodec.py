@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
-from small_codec import ALONE, CASES, FRAME, JUDGED, MARGIN, TINY, made, mixtures, recipe, six_steps, state
+from small_codec import ALONE, CASES, FRAME, JUDGED, MARGIN, TINY, coders, made, mixtures, recipe, six_steps, state
 
 from seislatent import catalog
 from seislatent.batch import Batch
@@ -23,11 +23,8 @@ from seislatent.signal import gain
 from seislatent.systems.codec.eqcodec import EQCodec, EQCodecConfig
 
 HERE = Path(__file__).parent
-GOLDEN = {
-    "codec/eqcodec": {"discriminator": 254_787, "codec": 3_117_121},
-    "codec/eqcodec_small": {"codec": 728_113},
-}
-"""Numbers that each player of a preset learns."""
+GOLDEN = {"codec/eqcodec": (3_117_121, 254_787), "codec/eqcodec_small": (743_481, 0)}
+"""Numbers that encoder and decoder, and the discriminators of a preset learn."""
 
 
 @pytest.fixture(autouse=True)
@@ -87,8 +84,9 @@ def test_the_posters_numbers():
 def test_golden_sizes_of_the_presets(name, sizes):
     it = catalog.preset(name)
     system = catalog.build(it.system, it.config)
-    assert catalog.players(system) == sizes
-    assert (system.frame, system.books, system.bits_per_second, system.config.latent) == (40, 8, 10.0, 32)
+    own = catalog.players(system)
+    assert (sum(own[name] for name in coders(system)), own.get("discriminator", 0)) == sizes
+    assert (system.frame, system.books, system.bits_per_second, system.config.entries) == (40, 8, 10.0, 1024)
 
 
 @pytest.mark.parametrize("changes", [{}, {"lapped": False}, {"strides": (2, 2, 4), "books": 2, "entries": 8}, {"lstm_layers": 2}])
@@ -210,7 +208,7 @@ def test_saved_and_loaded_is_the_same(tmp_path):
 def test_turns(balanced, weights, fabric):
     system = made(balanced=balanced, weights=weights)
     turns = list(system.turns(Batch(x=mixtures(4, 12))))
-    assert [t.players for t in turns] == [*([("discriminator",)] if weights.keys() >= JUDGED else []), ("codec",)]
+    assert [t.players for t in turns] == [*([("discriminator",)] if weights.keys() >= JUDGED else []), coders(system)]
     assert set().union(*(t.terms for t in turns)) == set(weights)
     assert (turns[-1].at is not None) == balanced
     engine = Engine(system, recipe(system), fabric)
@@ -241,7 +239,7 @@ def test_terms_teach_whom_they_should():
 
 def test_codec_turn_does_not_move_the_discriminators(fabric):
     system = made()
-    engine = Engine(system, recipe(system, rates={"codec": 1e-3}), fabric)
+    engine = Engine(system, recipe(system, rates=dict.fromkeys(coders(system), 1e-3)), fabric)
     former = {k: v.clone() for k, v in system.state_dict().items()}
     engine.step(Batch(x=mixtures(4, 12)))
     moved = {k.split(".")[0] for k, v in system.state_dict().items() if not torch.equal(v, former[k])}
@@ -284,7 +282,7 @@ OVERFIT = EQCodecConfig(width=8, lstm_layers=1, books=4, entries=128, decay=0.9,
 def test_overfits_eight_records(balanced, fabric):
     torch.manual_seed(0)
     system = EQCodec(replace(OVERFIT, balanced=balanced))
-    engine = Engine(system, recipe(system, rates={"codec": 3e-3}), fabric)
+    engine = Engine(system, recipe(system, rate=3e-3), fabric)
     for _ in range(100):
         engine.step(Batch(x=mixtures(8, 12)))
     levels, _ = snr_db(system.eval(), mixtures(8, 12))
