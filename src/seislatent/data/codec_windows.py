@@ -98,7 +98,7 @@ class CodecWindows:
         c = self.config
         records = open_records(folders)
         table = records.metadata
-        split = split_by_event(table, self.seed).where(~held_out(table, c.hold_out), "test")
+        split = split_by_event(table).where(~held_out(table, c.hold_out), "test")
         for i in np.flatnonzero(split.isin(list(self.spans)) & ~table["dataset"].isin(c.exclude)):
             name = str(table["dataset"].iloc[i])
             waveform: Waveform = records[int(i)]
