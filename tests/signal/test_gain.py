@@ -40,7 +40,7 @@ def test_unit_variance_and_small_whole_numbers(amplitude):
     y, _ = there_and_back(x)
     offset, scale = gain.measure(x, FRAME)
     assert offset.dtype == scale.dtype == torch.long and offset.shape == (16,) and scale.shape == (16, 32)
-    assert ((y.std(1) - 1).abs() < 0.1).all() and (y.mean(1).abs() < 0.07).all()  # half a step: 0.75 dB, and a sixteenth
+    assert ((y.std(1) - 1).abs() < 0.1).all() and (y.mean(1).abs() < 0.15).all()  # half a step: 0.75 dB
     assert (scale.abs() <= gain.HIGHEST).all() and (offset.abs() < 2**45).all()
 
 
@@ -60,7 +60,7 @@ def test_silence_restores_silence_whatever_the_decoder_says():
 @pytest.mark.parametrize("factor", [1e6, 1e-6])
 def test_scale_follows_a_jump_by_six_decades(factor):
     x = white()
-    x -= x.unflatten(1, (-1, FRAME)).mean(2).repeat_interleave(FRAME, 1)  # no mean: see the test below
+    x -= x.unflatten(1, (-1, FRAME)).mean(2).repeat_interleave(FRAME, 1)
     x[:, 16 * FRAME :] *= factor
     y, back = there_and_back(x)
     scale = gain.measure(x, FRAME)[1]
@@ -72,12 +72,26 @@ def test_scale_follows_a_jump_by_six_decades(factor):
     assert ((back - x).abs() <= 1e-6 * unit).all()
 
 
-@pytest.mark.xfail(strict=True, reason="the offset is the mean of the whole segment: that of the loud part hides the quiet part")
-def test_quiet_before_a_loud_part_that_has_a_mean():
-    x = white()
-    x[:, 16 * FRAME :] *= 1e6
+@pytest.mark.parametrize("loud", [8, 16, 20])
+def test_a_loud_part_with_a_mean_does_not_hide_the_quiet_part(loud):
+    x = white(rows=8)
+    x[:, -loud * FRAME :] *= 1e6
     y, _ = there_and_back(x)
-    assert ((y[:, : 14 * FRAME].std(1) - 1).abs() < 0.15).all()
+    quiet = y[:, : -(loud + 2) * FRAME]
+    assert ((quiet.std(1) - 1).abs() < 0.15).all() and (quiet.mean(1).abs() < 0.8).all()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the offset counts in steps of the first scale: too coarse for what is decades quieter later"
+)
+@pytest.mark.parametrize("factor", [1e-2, 1e-4, 1e-6])
+def test_a_loud_beginning_leaves_a_quiet_end_on_an_offset(factor):
+    x = white()
+    x[:, 16 * FRAME :] *= factor
+    x += 0.3
+    y, back = there_and_back(x)
+    assert (y[:, 18 * FRAME :].mean(1).abs() < 0.8).all()
+    assert (back - x)[:, 18 * FRAME :].abs().max() < 1e-5 * factor
 
 
 def test_jumps_are_no_steps_in_the_scale_of_samples():
