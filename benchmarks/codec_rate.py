@@ -35,6 +35,7 @@ from seislatent import catalog
 from seislatent.data.codec_windows import held_out
 from seislatent.data.records import Records, open_records
 from seislatent.data.splits import split_by_event
+from seislatent.errors import SeislatentError
 from seislatent.evaluate.bootstrap import summary
 from seislatent.io.slat_side import pack_side
 from seislatent.prepare.resample import resample
@@ -127,15 +128,13 @@ class Classical:
 
     snr_db: Array
     block: NDArray[np.int64]
-    bits: Array
-    """Of each window, header included."""
     bits_loud: Array
     """Share of a window's bits that lie in its loudest fifth."""
 
 
 def classical(x: Array, bits: Array, frame: int) -> Classical:
     """Codes windows [n time] in at most so many bits each, by the block that is best."""
-    best = Classical(np.full(len(x), -np.inf), np.zeros(len(x), np.int64), np.zeros(len(x)), np.zeros(len(x)))
+    best = Classical(np.full(len(x), -np.inf), np.zeros(len(x), np.int64), np.zeros(len(x)))
     for block in BLOCKS:
         y = lapped(in_blocks(x, block), block)
         low, high = np.full(len(x), -12.0), np.full(len(x), 6.0)  # log2 of the step
@@ -147,8 +146,7 @@ def classical(x: Array, bits: Array, frame: int) -> Classical:
         snr = snr_db(lapped(kept, block, back=True).reshape(len(x), -1)[:, : x.shape[1]], x)
         spent = np.repeat(lengths.sum(2) / block, block, axis=1)[:, : x.shape[1]]
         better = snr > best.snr_db
-        for old, found in ((best.snr_db, snr), (best.block, block), (best.bits, lengths.sum((1, 2)) + HEADER_BITS)):
-            old[better] = found[better] if isinstance(found, np.ndarray) else found
+        best.snr_db[better], best.block[better] = snr[better], block
         best.bits_loud[better] = share_of_loudest(x, spent, frame)[better]
     return best
 
@@ -220,8 +218,7 @@ class Windows:
 
 def unseen(root: Path, seed: int, settings: Any) -> tuple[Records, Any]:
     """All records, and their split as training has it."""
-    folders = [p for p in (root, root / "continuous/anza_19980101", root / "continuous/noise_raspberryshake") if p.is_dir()]
-    records = open_records(folders)
+    records = open_records([root, *(p for p in sorted((root / "continuous").glob("*")) if p.is_dir())])
     split = split_by_event(records.metadata, seed)
     return records, split.where(~held_out(records.metadata, settings.hold_out), "test")
 
@@ -246,8 +243,7 @@ def sets(records: Records, split: Any, settings: Any) -> Iterator[tuple[str, NDA
 
 def cut(records: Records, rows: NDArray[np.int64], system: Any, name: str, most: int, seed: int) -> Windows | None:
     """At most so many windows, drawn from all that the rows hold side by side; None where there is none."""
-    rng = np.random.default_rng([seed, len(name), *name.encode()])
-    rate, around = system.sampling_rate_hz, AROUND_FRAMES * system.frame
+    rng, rate, around = np.random.default_rng([seed, *name.encode()]), system.sampling_rate_hz, AROUND_FRAMES * system.frame
     size = round(WINDOW_S * rate / system.frame) * system.frame
     found, record = [], []
     for i in rows:
@@ -397,4 +393,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SeislatentError as error:
+        raise SystemExit(f"codec_rate: {error}") from None
