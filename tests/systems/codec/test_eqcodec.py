@@ -106,9 +106,9 @@ def test_shapes(changes, frames):
 def test_what_it_refuses():
     system = made()
     for shape in ((2, 3, 80), (2, 1, 90), (2, 1, 0)):
-        with pytest.raises(SeislatentError, match=r"takes \[batch 1 time\] in frames of 40 samples"):
+        with pytest.raises(SeislatentError, match=r"segments of shape .*\[batch 1 time\] in .*frames of 40 samples"):
             system.encode(torch.zeros(shape))
-    with pytest.raises(SeislatentError, match="in frames of 40"):
+    with pytest.raises(SeislatentError, match="frames of 40"):
         system.encode(torch.zeros(1, 1, 320), margin=160)
     with pytest.raises(SeislatentError, match=r"needs a multiple of 4 .*strides"):
         made(strides=(3, 3))
