@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import logging
 import os
 import pydoc
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from seislatent.io.slat import Codes
     from seislatent.waveform import Waveform
+
+log = logging.getLogger(__name__)
 
 SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
@@ -310,7 +313,8 @@ def train(
 ) -> Path:
     """Train a preset on `data` (a folder or several) into the folder `out`, and return the weights to use.
 
-    `system`, `recipe` and `dataset` change keys of the preset; `init_from` is a model whose weights are the start. A folder that
+    `system`, `recipe` and `dataset` change keys of the preset; `init_from` is a model whose weights are the start (parts of the
+    system of which it holds nothing, such as discriminators, start afresh). A folder that
     holds the same run is resumed; one that holds another is refused, unless `overwrite`.
     """
     from seislatent.engine.recipe import Recipe
@@ -324,7 +328,10 @@ def train(
     if init_from is not None:
         path = Path(init_from) if str(init_from).endswith(".safetensors") else packaged(str(init_from))
         tensors, told = checkpoint.read(path)
-        fill(learner, tensors, told.get("without", ()), str(init_from))
+        fresh = [part for part, _ in learner.named_children() if not any(key.startswith(f"{part}.") for key in tensors)]
+        if fresh:
+            log.warning("%s holds nothing of %s: these start afresh", init_from, ", ".join(fresh))
+        fill(learner, tensors, (*told.get("without", ()), *fresh), str(init_from))
     whole = Preset(
         system=it.system,
         about=it.about,
