@@ -11,6 +11,9 @@ samples, whichever is best for the window; a dead-zone quantiser; a Laplacian wh
 before, and the length an ideal arithmetic coder would need with it; 32 bits a window for step, block and one constant. Its step
 is found so that it takes no more bits than the codec.
 
+A second one of the kind, with the codec's frames as blocks, must spend the codec's bits in every single frame ("bits even"): what
+lies between the two is mostly what it is worth to spend bits where the energy is, which a codec of fixed rate cannot.
+
 The codec is judged twice: on the window alone, as the classical coder is, and in its record, with context and one frame more on
 either side that are not counted, as a window stands inside a segment of a code file. The lead of the classical coder is told over
 the latter, in the codec's bits with its side information (offset and scales, as a code file stores them).
@@ -22,7 +25,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +42,13 @@ from seislatent.errors import SeislatentError
 from seislatent.evaluate.bootstrap import summary
 from seislatent.io.slat_side import pack_side
 from seislatent.prepare.resample import resample
-from seislatent.systems.base import Tokens
 
 Array = NDArray[np.float64]
 
-WINDOW_S = 30.0
-AROUND_FRAMES = 5
-"""On either side of a window: one frame that is coded but not judged, and four of context."""
-COMPARED = (1, 2, 4, 8)
-"""Levels at which the classical coder is asked for the same bits."""
+WINDOW_S, HEADER_BITS = 30.0, 32
+AROUND_FRAMES = 5  # on either side of a window: one that is coded but not judged, and four of context
+COMPARED = (1, 2, 4, 8)  # levels at which the classical coder is asked for the same bits
 BLOCKS = (32, 64, 128, 256)
-HEADER_BITS = 32
 DEAD_ZONE = 0.64
 """Values below this many steps become 0."""
 WEIGHTS = {  # of what `neighbours` yields; fitted on training records
@@ -99,9 +98,9 @@ def neighbours(a: Array) -> Iterator[Array]:
 
 
 def scales(a: Array) -> Array:
-    """Laplacian scale of each coefficient, in steps, but for a constant, as a decoder knows it before it reads the coefficient."""
-    found: Array = sum((w * n for w, n in zip(WEIGHTS[a.shape[2]], neighbours(a), strict=True)), np.zeros_like(a))
-    return found
+    """Laplacian scale of each coefficient but for a constant, as a decoder knows it before it reads the coefficient."""
+    weights = WEIGHTS[min(WEIGHTS, key=lambda block: abs(block - a.shape[2]))]
+    return np.sum([w * n for w, n in zip(weights, neighbours(a), strict=True)], 0)
 
 
 def code_lengths(a: Array, scale: Array) -> Array:
@@ -112,14 +111,32 @@ def code_lengths(a: Array, scale: Array) -> Array:
 
 
 def quantised(y: Array, step: Array) -> tuple[Array, Array]:
-    """What a decoder makes of coefficients (the Laplacian's mean in each interval), and the bits of each: both [n blocks block]."""
-    a = np.floor(np.abs(y) / step[:, None, None] + 1 - DEAD_ZONE)
-    known = scales(a)
+    """What a decoder makes of coefficients [n blocks block], quantised by steps [n blocks], and the bits of each."""
+    step = step[..., None]
+    a = np.floor(np.abs(y) / step + 1 - DEAD_ZONE)
+    known = scales(a * step) / step
     tried = np.stack([code_lengths(a, known + c) for c in CONSTANTS])
     best, every = tried.sum((2, 3)).argmin(0), np.arange(len(a))
     scale = known + np.array(CONSTANTS)[best][:, None, None]
-    middle = a + DEAD_ZONE - 1 + scale - 1 / np.expm1(np.minimum(1 / scale, 500))
-    return np.sign(y) * np.where(a > 0, middle, 0) * step[:, None, None], tried[best, every]
+    middle = a + DEAD_ZONE - 1 + scale - 1 / np.expm1(np.minimum(1 / scale, 500))  # the Laplacian's mean in the interval
+    return np.sign(y) * np.where(a > 0, middle, 0) * step, tried[best, every]
+
+
+def coded(y: Array, bits: Array) -> tuple[Array, Array]:
+    """`quantised` by the least steps that take at most `bits`: [n 1] of each window, or [n blocks] of each block."""
+    low, high = np.full(y.shape[:2], -14.0), np.full(y.shape[:2], 6.0)  # log2
+    for _ in range(15):
+        middle = (low + high) / 2
+        spent = quantised(y, np.exp2(middle))[1].sum(2)
+        fits = (spent if bits.shape[1] > 1 else spent.sum(1, keepdims=True)) <= bits
+        low, high = np.where(fits, low, middle), np.where(fits, middle, high)
+    return quantised(y, np.exp2(high))
+
+
+def evenly(x: Array, bits: float, frame: int) -> Array:
+    """SNR in dB of a classical coder with as many bits in every frame, whose steps cost nothing; its blocks are the frames."""
+    y = lapped(in_blocks(x, frame), frame)
+    return snr_db(lapped(coded(y, np.full(y.shape[:2], bits))[0], frame, back=True).reshape(x.shape), x)
 
 
 @dataclass
@@ -137,12 +154,7 @@ def classical(x: Array, bits: Array, frame: int) -> Classical:
     best = Classical(np.full(len(x), -np.inf), np.zeros(len(x), np.int64), np.zeros(len(x)))
     for block in BLOCKS:
         y = lapped(in_blocks(x, block), block)
-        low, high = np.full(len(x), -12.0), np.full(len(x), 6.0)  # log2 of the step
-        for _ in range(14):
-            middle = (low + high) / 2
-            fits = quantised(y, np.exp2(middle))[1].sum((1, 2)) + HEADER_BITS <= bits
-            low, high = np.where(fits, low, middle), np.where(fits, middle, high)
-        kept, lengths = quantised(y, np.exp2(high))
+        kept, lengths = coded(y, bits[:, None] - HEADER_BITS)
         snr = snr_db(lapped(kept, block, back=True).reshape(len(x), -1)[:, : x.shape[1]], x)
         spent = np.repeat(lengths.sum(2) / block, block, axis=1)[:, : x.shape[1]]
         better = snr > best.snr_db
@@ -167,28 +179,22 @@ class Neural:
     """Offset and scales of a window as a code file stores those of a segment that stands by itself."""
 
 
-def neural(system: Any, wide: Array, alone: bool, beam: int | None) -> Neural:
+def neural(system: Any, wide: Array, alone: bool) -> Neural:
     """Codes windows cut with `AROUND_FRAMES` on either side."""
     around = AROUND_FRAMES * system.frame
-    x = wide[:, around:-around]
-    extra = 0 if alone else system.frame
-    margin = 0 if alone else around - extra
-    given = torch.from_numpy(np.ascontiguousarray(x if alone else wide))[:, None]
-
-    def judged(y: torch.Tensor) -> Array:
-        out = y[:, 0].numpy()
-        return snr_db(out[:, extra : out.shape[1] - extra], x)
-
-    with torch.inference_mode():
-        if beam is None:
+    extra, margin = (0, 0) if alone else (system.frame, around - system.frame)
+    found, ceiling, side = [], [], []
+    for part in np.array_split(wide, -(-len(wide) // 20)):
+        x = part[:, around:-around]
+        given = torch.from_numpy(np.ascontiguousarray(x if alone else part))[:, None]
+        with torch.inference_mode():
             tokens = system.encode(given, margin)
-        else:
-            z, offset, scale = system.latent(given, margin)
-            tokens = Tokens(indices=system.quantizer.search(z, beam), offset=offset, scale=scale)
-        levels = np.stack([judged(system.decode(tokens, level)) for level in range(1, system.books + 1)])
-        ceiling = judged(system.unquantised(given, margin))
-    side = [8.0 * len(pack_side([int(o)], [s])) for o, s in zip(tokens.offset, tokens.scale.numpy(), strict=True)]
-    return Neural(levels, ceiling, np.array(side))
+            made = [system.decode(tokens, level) for level in range(1, system.books + 1)] + [system.unquantised(given, margin)]
+        *levels, last = (snr_db(y[:, 0, extra : extra + x.shape[1]].numpy(), x) for y in made)
+        found.append(levels)
+        ceiling.append(last)
+        side += [8.0 * len(pack_side([int(o)], [s])) for o, s in zip(tokens.offset, tokens.scale.numpy(), strict=True)]
+    return Neural(np.concatenate(found, 1), np.concatenate(ceiling), np.array(side))
 
 
 def flatness(x: Array) -> Array:
@@ -213,7 +219,7 @@ class Windows:
     wide: Array
     """[n time], zero mean and unit variance in the window proper."""
     record: list[str]
-    """Station and start, the same for all components, or the name of the record that a window was cut from."""
+    """Station and start, the same for all components, or the name of the record."""
 
 
 def unseen(root: Path, seed: int, settings: Any) -> tuple[Records, Any]:
@@ -229,15 +235,16 @@ def sets(records: Records, split: Any, settings: Any) -> Iterator[tuple[str, NDA
     test, of = split == "test", table["dataset"]
     hour = ((table["start_ns"].fillna(0).astype("int64") + 10**9) // (3600 * 10**9) % 24).to_numpy()
     anza = of == "anza_19980101"
-    for name in ("ncedc_deepdenoiser", "stead_sample50"):
+    for name in ("ncedc_deepdenoiser", "stead_sample50"):  # kept out as a whole
         yield name, np.flatnonzero(test & (of == name))
     # stations that were kept out; the first hour was heard at other stations in training, the others were not
     trained = set(hour[anza & (split == "train")])
     yield "anza, hour 18", np.flatnonzero(test & anza & (hour == 18))
     yield "anza, hours kept out", np.flatnonzero(test & anza & ~np.isin(hour, sorted(trained)))
-    open_ones = table["station_network_code"].isin(settings.networks.get("strongmotion_gmprocess", ()))
+    networks = settings.networks.get("strongmotion_gmprocess", ())
+    strong = (of == "strongmotion_gmprocess") & table["station_network_code"].isin(networks)
     for part in ("test", "dev"):
-        yield f"strongmotion_gmprocess, {part}", np.flatnonzero((split == part) & (of == "strongmotion_gmprocess") & open_ones)
+        yield f"strongmotion_gmprocess, {part}", np.flatnonzero((split == part) & strong)
     yield "ncedc_phasenet, test", np.flatnonzero(test & (of == "ncedc_phasenet"))
 
 
@@ -266,11 +273,11 @@ def cut(records: Records, rows: NDArray[np.int64], system: Any, name: str, most:
     return Windows(np.stack(found)[chosen], [record[i] for i in chosen])
 
 
-def compare(system: Any, windows: Windows, beam: int | None) -> dict[str, Any]:
+def compare(system: Any, windows: Windows) -> dict[str, Any]:
     """All figures of one set."""
     around = AROUND_FRAMES * system.frame
     x = windows.wide[:, around:-around]
-    alone, inside = (neural(system, windows.wide, flag, beam) for flag in (True, False))
+    alone, inside = (neural(system, windows.wide, flag) for flag in (True, False))
     nominal = system.bits_per_index * x.shape[1] // system.frame
     flat, loud = flatness(x), share_of_loudest(x, x**2, system.frame)
 
@@ -292,11 +299,12 @@ def compare(system: Any, windows: Windows, beam: int | None) -> dict[str, Any]:
             one |= {
                 "classical_snr_db": told(whole.snr_db),
                 "classical_nominal_bits_snr_db": told(free.snr_db),
+                "classical_evenly_snr_db": told(evenly(x, level * system.bits_per_index, system.frame)),
                 "classical_lead_db": told(lead),
                 "classical_leads_in": float((lead > 0).mean()),
                 "classical_bits_in_loudest_fifth": float(whole.bits_loud.mean()),
                 "classical_blocks": {str(b): float((whole.block == b).mean()) for b in BLOCKS},
-                "lead_by_third": {"flatness": by_third(flat, lead), "energy_in_loudest_fifth": by_third(loud, lead)},
+                "classical_lead_against_energy_in_loudest_fifth": float(np.corrcoef(loud, lead)[0, 1]),
             }
         levels[str(level)] = one
     return {
@@ -312,12 +320,6 @@ def compare(system: Any, windows: Windows, beam: int | None) -> dict[str, Any]:
     }
 
 
-def by_third(measure: Array, lead: Array) -> list[dict[str, float]]:
-    """Mean lead of the classical coder in the thirds of windows with least, middling and most of a measure."""
-    thirds = np.array_split(np.argsort(measure, kind="stable"), 3)
-    return [{"measure": float(measure[t].mean()), "lead_db": float(lead[t].mean())} for t in thirds if len(t)]
-
-
 def markdown(heads: str, rows: list[list[str]]) -> str:
     """A table; heads are parted by commas."""
     lines = [heads.split(", "), ["---"] * len(heads.split(", ")), *rows]
@@ -331,34 +333,29 @@ def value(it: dict[str, Any]) -> str:
 
 def tables(found: dict[str, Any], levels: list[str]) -> str:
     """The figures as Markdown; `levels` are those at which the classical coder was run."""
-    compared, every, why, thirds = [], [], [], []
+    compared, every, why = [], [], []
     for name, one in found.items():
         for level in levels:
             row = one["levels"][level]
-            columns = "codec_alone", "codec_in_record", "classical", "classical_nominal_bits"
+            columns = "codec_alone", "codec_in_record", "classical", "classical_nominal_bits", "classical_evenly"
             cells = [*(value(row[f"{k}_snr_db"]) for k in columns), value(row["classical_lead_db"])]
             title = f"{name} ({one['windows']} / {one['records']})" if level == levels[0] else ""
             bits = f"{row['bits_per_sample']:g} + {one['side_bits'] / one['samples']:.3f}"
             compared.append([title, bits, *cells, f"{row['classical_leads_in']:.0%}"])
-        compared.append(["", "no quantiser", *(value(one[f"unquantised_{k}_snr_db"]) for k in ("alone", "in_record")), *[""] * 4])
+        compared.append(["", "no quantiser", *(value(one[f"unquantised_{k}_snr_db"]) for k in ("alone", "in_record")), *[""] * 5])
         every.append([name, *(f"{row['codec_in_record_snr_db']['mean']:.1f}" for row in one["levels"].values())])
         spent = " / ".join(f"{one['levels'][k]['classical_bits_in_loudest_fifth']:.0%}" for k in levels)
         blocks = " / ".join(f"{share:.0%}" for share in one["levels"][levels[-1]]["classical_blocks"].values())
-        why.append([name, f"{one['flatness']['mean']:.3f}", f"{one['energy_in_loudest_fifth']['mean']:.0%}", spent, blocks])
-        for level in (levels[0], levels[-1]):
-            of = one["levels"][level]["lead_by_third"].values()
-            cells = [" / ".join(f"{third['measure']:.3f}: {third['lead_db']:+.1f}" for third in it) for it in of]
-            thirds.append([name, level, *cells])
-    heads = "set (windows / records), bit/sample + side, codec alone, in record, classical, without side's bits, its lead, leads in"
+        follows = " / ".join(f"{one['levels'][k]['classical_lead_against_energy_in_loudest_fifth']:+.2f}" for k in levels)
+        flat, energy = f"{one['flatness']['mean']:.3f}", f"{one['energy_in_loudest_fifth']['mean']:.0%}"
+        why.append([name, flat, energy, spent, follows, blocks])
+    heads = "set (windows / records), bit/sample + side, codec alone, in record, classical, no side bits, bits even, lead, leads"
     at, sizes = " / ".join(levels), " / ".join(map(str, BLOCKS))
-    why_heads = f"set, flatness, energy in the loudest fifth, classical bits there at level {at}, blocks of {sizes} at {levels[-1]}"
-    return "\n\n".join((
-        "SNR in dB, mean and its 95 % interval by record:", markdown(heads, compared),
-        "Codec in its record at every level, dB:", markdown("set, " + ", ".join(one["levels"]), every),
-        "Why (the codec spends a fifth of its bits in any fifth of a window):", markdown(why_heads, why),
-        "Lead of the classical coder, dB, in the thirds of windows with least / middling / most:",
-        markdown("set, level, flatness: lead, energy in the loudest fifth: lead", thirds),
-    ))  # fmt: skip
+    why_heads = f"set, flatness, energy in a fifth, classical bits in it, lead against that energy, blocks of {sizes} at the last"
+    parts = ["SNR in dB, mean and its 95 % interval by record:", markdown(heads, compared)]
+    parts += ["Codec in its record at every level, dB:", markdown("set, " + ", ".join(one["levels"]), every)]
+    about = f"Why (a fifth: the loudest frames of a window, where the codec spends a fifth of its bits; at levels {at}):"
+    return "\n\n".join([*parts, about, markdown(why_heads, why)])
 
 
 def main() -> None:
@@ -372,23 +369,26 @@ def main() -> None:
     given = parser.parse_args()
     if given.data is None:
         parser.error("no records: give --data, or set SEISLATENT_RECORDS")
-    torch.set_num_threads(1)
     model = catalog.load(given.model)
     system: Any = model.system
-    preset = catalog.preset(model.name)
+    if given.beam:
+        system.config = replace(system.config, beam=given.beam)
+    preset = catalog.preset(model.name)  # settings and seed of the split
     settings = catalog.source(preset)[1]
     records, split = unseen(Path(given.data), int(preset.recipe.get("seed", 0)), settings)
     found = {}
     for name, rows in sets(records, split, settings):
         windows = cut(records, rows, system, name, given.windows, given.seed)
         if windows is not None:
-            found[name] = compare(system, windows, given.beam)
-    about = {"model": model.name, "digest": model.digest, "steps": model.about.get("steps"), "beam": given.beam, "seed": given.seed}
+            found[name] = compare(system, windows)
+    about = {"model": model.name, "digest": model.digest, "steps": model.about.get("steps"), "beam": system.config.beam}
     levels = [str(k) for k in COMPARED if k <= system.books]
-    print(f"{model.name}, weights {model.digest}, {about['steps']} steps\n\n{tables(found, levels)}")
+    print(f"{model.name}, weights {model.digest}, {about['steps']} steps, beam {about['beam']}\n\n{tables(found, levels)}")
     if given.out:
         part = given.out.with_name(given.out.name + ".part")
-        part.write_text(json.dumps({**about, "window_s": WINDOW_S, "sets": found}, indent=1) + "\n", encoding="utf-8")
+        part.write_text(
+            json.dumps({**about, "seed": given.seed, "window_s": WINDOW_S, "sets": found}, indent=1) + "\n", encoding="utf-8"
+        )
         os.replace(part, given.out)
 
 
