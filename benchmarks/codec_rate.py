@@ -222,10 +222,10 @@ class Windows:
     """Station and start, the same for all components, or the name of the record."""
 
 
-def unseen(root: Path, seed: int, settings: Any) -> tuple[Records, Any]:
+def unseen(root: Path, settings: Any) -> tuple[Records, Any]:
     """All records, and their split as training has it."""
     records = open_records([root, *(p for p in sorted((root / "continuous").glob("*")) if p.is_dir())])
-    split = split_by_event(records.metadata, seed)
+    split = split_by_event(records.metadata)
     return records, split.where(~held_out(records.metadata, settings.hold_out), "test")
 
 
@@ -373,9 +373,8 @@ def main() -> None:
     system: Any = model.system
     if given.beam:
         system.config = replace(system.config, beam=given.beam)
-    preset = catalog.preset(model.name)  # settings and seed of the split
-    settings = catalog.source(preset)[1]
-    records, split = unseen(Path(given.data), int(preset.recipe.get("seed", 0)), settings)
+    settings = catalog.source(catalog.preset(model.name))[1]
+    records, split = unseen(Path(given.data), settings)
     found = {}
     for name, rows in sets(records, split, settings):
         windows = cut(records, rows, system, name, given.windows, given.seed)
