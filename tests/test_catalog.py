@@ -81,6 +81,7 @@ def test_every_preset_learns_two_steps(name, tmp_path, stub):
     path = catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"})
     model = catalog.load(path)
     assert model.name == name and model.about["data"] == {"dataset": "stub", "window_s": 4.0}
+    assert model.version == catalog.__version__
     before = catalog.build(model.about["system"], model.about["config"]).state_dict()
     assert any(not torch.equal(before[k], v) for k, v in model.system.state_dict().items())
 
@@ -95,6 +96,13 @@ def test_every_preset_learns_two_steps(name, tmp_path, stub):
         catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"}, resume=False)
     other = catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options, init_from=path, overwrite=True)
     assert other.parent == tmp_path / "run"
+
+
+def test_a_run_without_records_to_validate_on_does_not_start(tmp_path, stub, monkeypatch):
+    monkeypatch.setattr(stub, "held", None, raising=False)
+    with pytest.raises(SeislatentError, match="dev.*--recipe.validate_every 0"):
+        catalog.train("codec/eqcodec_small", str(tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, stub):
@@ -125,6 +133,16 @@ def test_parts_may_stay_out_and_numbers_may_be_short(tmp_path):
     model = catalog.load(short)
     assert model.digest == catalog.load(short).digest != catalog.load(whole).digest
     assert all(v.dtype != torch.float16 for v in model.system.state_dict().values())
+
+
+def test_weights_that_are_not_those_of_their_digest(tmp_path):
+    name = "codec/eqcodec"
+    path = catalog.save(tmp_path / "x.safetensors", catalog.build(name, TINY[name]), name)
+    tensors, about = checkpoint.read(path)
+    tensors["decoder.out.bias"] += 1
+    checkpoint.write(path, tensors, about)
+    with pytest.raises(SeislatentError, match=f"{about['digest']}: it is damaged"):
+        catalog.load(path)
 
 
 def test_a_preset_without_weights_says_how_to_get_them(monkeypatch, tmp_path):

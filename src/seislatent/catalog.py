@@ -270,7 +270,9 @@ def _read(path: Path, name: str | None) -> Model:
         raise SeislatentError(f"{path}: names no system: give weights that seislatent has written, such as best.safetensors")
     system = build(about["system"], about["config"])
     fill(system, tensors, about.get("without", ()), str(path))
-    made = about.get("digest") or digest(tensors, about["config"])
+    made = digest(tensors, about["config"])
+    if about.get("digest", made) != made:
+        raise SeislatentError(f"{path}: its weights are not those of its digest {about['digest']}: it is damaged; fetch it again")
     return Model(system=system.eval(), name=name or about.get("name") or about["system"], digest=made, about=about)
 
 
@@ -343,9 +345,15 @@ def train(
     _refuse(run, whole, resume=resume, overwrite=overwrite)
     folders = [Path(d) for d in ([data] if isinstance(data, str) else data)]
     batches = cls(settings, folders, batch=how.batch, seed=how.seed)
+    validate = getattr(batches, "validate", None)
+    if how.validate_every and getattr(batches, "held", batches) is None:
+        raise SeislatentError(
+            f"{', '.join(map(str, folders))}: no record falls to the `dev` split, which tells the best weights:"
+            " give records of more events, or --recipe.validate_every 0"
+        )
     _claim(run, whole, overwrite=overwrite)
-    about = {"system": it.system, "config": whole.config, "name": str(name), "data": whole.data, "representation": None}
-    return learn(learner, how, batches, run, validate=getattr(batches, "validate", None), about=about)
+    about = {"system": it.system, "config": whole.config, "name": str(name), "version": __version__, "data": whole.data}
+    return learn(learner, how, batches, run, validate=validate, about={**about, "representation": None})
 
 
 def _refuse(run: Path, whole: Preset, *, resume: bool, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from seislatent.cli import main as command
 from seislatent.errors import SeislatentError
 
 TRAIN = ["train", "codec/eqcodec", "--data", "x", "--out", "y"]
-ENTRY = [sys.executable, "-m", "seislatent.cli.main"]
+ENTRY = [sys.executable, "-m", "seislatent"]
 
 
 @pytest.mark.parametrize("verb", command.VERBS)

@@ -173,4 +173,6 @@ def _short(value: Any) -> str:
         return ", ".join(f"{k} {_short(v)}" for k, v in value.items()) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(_short(v) for v in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "-" if value is None else str(value)
