@@ -237,7 +237,7 @@ def sets(records: Records, split: Any, settings: Any) -> Iterator[tuple[str, NDA
     anza = of == "anza_19980101"
     for name in ("ncedc_deepdenoiser", "stead_sample50"):  # kept out as a whole
         yield name, np.flatnonzero(test & (of == name))
-    # stations that were kept out; the first hour was heard at other stations in training, the others were not
+    # hour 18: at stations that were kept out, though heard at others in training; then hours that training has at no station
     trained = set(hour[anza & (split == "train")])
     yield "anza, hour 18", np.flatnonzero(test & anza & (hour == 18))
     yield "anza, hours kept out", np.flatnonzero(test & anza & ~np.isin(hour, sorted(trained)))
