@@ -100,7 +100,7 @@ def test_every_preset_learns_two_steps(name, tmp_path, stub):
 
 def test_a_run_without_records_to_validate_on_does_not_start(tmp_path, stub, monkeypatch):
     monkeypatch.setattr(stub, "held", None, raising=False)
-    with pytest.raises(SeislatentError, match="dev.*--recipe.validate_every 0"):
+    with pytest.raises(SeislatentError, match=r"dev.*--recipe\.validate_every 0"):
         catalog.train("codec/eqcodec_small", str(tmp_path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

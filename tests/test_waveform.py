@@ -43,6 +43,7 @@ def test_bad_shapes_are_refused_and_text_needs_no_rate():
     with pytest.raises(SeislatentError, match="2 rows of samples but 1 channels"):
         record(np.zeros((2, 5)), n=1)
     assert record(np.frombuffer(b"text", "S1")[None], 0.0).duration_s == 0
+    assert record(np.empty((1, 0), np.int32), 0.0).duration_s == 0
 
 
 HARD = {

@@ -25,6 +25,9 @@ Z N E; 1 2 3 as the sensor stands; R T and L Q in the ray's frame; A B C and U V
 X Y are axes of a model; H and F are hydrophones and infrasound (pressure: no direction).
 """
 
+UNORIENTED = "unoriented"
+"""How the history line of a record begins whose directions are not known."""
+
 NOT_MOTION = frozenset("CEIKORUW")
 """Second letters of three-letter codes that record no motion, so that ACE (clock) or VKE (temperature) is no east component."""
 
@@ -86,6 +89,12 @@ def named(channel: Channel) -> Channel:
         elif channel.code.strip().upper() in _VERTICAL_DIP:
             azimuth, dip = 0.0, _VERTICAL_DIP[channel.code.strip().upper()]
     return replace(channel, component=component, azimuth_deg=azimuth, dip_deg=dip)
+
+
+def unoriented(channel: Channel) -> bool:
+    """True for a component of motion other than Z, N and E whose direction nobody told."""
+    known = channel.dip_deg is not None and (channel.azimuth_deg is not None or abs(channel.dip_deg) == 90)
+    return not known and channel.component not in ("", "Z", "N", "E", "H", "F")
 
 
 def arrange(waveform: Waveform, order: Iterable[str] = "ZNE") -> Waveform:

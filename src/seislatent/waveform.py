@@ -48,7 +48,7 @@ class Waveform:
     data: NDArray[Any]
     """[channel time]: int32 counts, float32 or float64; int64 where int32 is too narrow, text (S1) of a log channel."""
     sampling_rate_hz: float
-    """0 only for text that has no rate."""
+    """0 only where there is none: text, or no samples at all."""
     channels: tuple[Channel, ...]
     """One per row of `data`."""
     start_ns: int = 0
@@ -64,7 +64,8 @@ class Waveform:
             raise SeislatentError(f"a waveform is [channel time], not of shape {self.data.shape}: give one row per channel")
         if len(self.channels) != len(self.data):
             raise SeislatentError(f"{len(self.data)} rows of samples but {len(self.channels)} channels: give one channel per row")
-        timeless = self.data.dtype.kind in "SU" and self.sampling_rate_hz == 0  # a log of text has no rate
+        # a log of text has no rate, and a trace without samples need not have one
+        timeless = (self.data.dtype.kind in "SU" or not self.data.shape[1]) and self.sampling_rate_hz == 0
         if not ((np.isfinite(self.sampling_rate_hz) and self.sampling_rate_hz > 0) or timeless):
             raise SeislatentError(
                 f"sampling rate {self.sampling_rate_hz} Hz of {', '.join(self.ids)}: it must be a positive number"
@@ -82,7 +83,7 @@ class Waveform:
 
     @property
     def duration_s(self) -> float:
-        """From the first sample to one interval past the last; 0 for text without a rate."""
+        """From the first sample to one interval past the last; 0 where there is no rate."""
         if self.sampling_rate_hz == 0:
             return 0.0
         return self.data.shape[1] / self.sampling_rate_hz

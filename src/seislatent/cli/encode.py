@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="OUT", help="code file to write, such as day.slat")
     parser.add_argument("--level", type=int, metavar="N", help="codebooks to keep, 1 to 8; about 10 bit/s each (default: all)")
     parser.add_argument("--system", default=SYSTEM, metavar="MODEL", help=f"preset or .safetensors file (default: {SYSTEM})")
-    parser.add_argument("--inventory", metavar="FILE", help="StationXML with azimuths and dips in degrees, to rotate to Z, N, E")
+    parser.add_argument("--inventory", metavar="FILE", help="StationXML: coordinates, azimuths and dips (degrees) to keep in OUT")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
 

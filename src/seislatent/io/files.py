@@ -8,13 +8,15 @@ from pathlib import Path
 from obspy import Inventory, Stream
 
 from seislatent.errors import SeislatentError
-from seislatent.io.inventory import locate
+from seislatent.io.inventory import locate, read_inventory
 from seislatent.io.pieces import pieces
 from seislatent.io.plugins import WFDISC_COLUMNS, check_references, detect, formats, load, unpacked
 from seislatent.io.traces import from_stream, native, samples_ns, to_stream
 from seislatent.waveform import Waveform
 
-__all__ = ["detect", "formats", "from_stream", "iterate", "locate", "native", "read", "read_stream", "samples_ns", "to_stream"]
+__all__ = [
+    "detect", "formats", "from_stream", "iterate", "locate", "native", "read", "read_inventory", "read_stream", "samples_ns", "to_stream",
+]  # fmt: skip
 
 
 def read_stream(path: str | Path, *, headonly: bool = False) -> Stream:

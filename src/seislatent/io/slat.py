@@ -21,6 +21,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seislatent.components import unoriented
 from seislatent.errors import SeislatentError
 from seislatent.io.bits import Malformed, unpack
 from seislatent.io.slat_lossless import chunk_samples, inflate
@@ -297,6 +298,7 @@ class Codes:
                 {"id": e.channel.id, "above_hz": half, "sampling_rate_hz": e.sampling_rate_hz}
                 for e in coded if e.sampling_rate_hz > self.head.sampling_rate_hz
             ],
+            "unoriented": [e.channel.id for e in self.traces if unoriented(e.channel)],
             "damage": [*self.damage, *map(str, self.check())],
         }  # fmt: skip
 

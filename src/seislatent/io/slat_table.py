@@ -31,6 +31,8 @@ CRC_BYTES = 4
 PRELUDE, FRAME = struct.Struct("<8sHHI"), struct.Struct("<II")
 MOST_TRACES, TIGHTEST = 2**18, 8
 """Traces in a file, and how many times its table may be deflated: together they bound the memory a hostile table can ask for."""
+RUN_FRAMES = 2**14
+"""Most frames of the segments in a chunk, which a decoder takes at once: eight times what this program writes."""
 SLOWEST_HZ, FASTEST_HZ, MOST_FRAMES = 1.0, 10_000.0, 2**40
 """Of coded traces in a file; what a codec serves may be less."""
 _DTYPE = re.compile(r"<(i[248]|u[248]|f[248]|c8|c16)|\|([iub]1|S([1-9]|[1-5]\d|6[0-4]))|<U([1-9]|1[0-6])")
@@ -283,6 +285,8 @@ def _unpack_block(cursor: Cursor) -> tuple[Head, tuple[Entry, ...], tuple[Sectio
     frame, hop, run, level, bits = (cursor.number(most) for most in (10**6, 2**16, 2**12, 64, 32))
     if not (frame and hop and run and level and bits):
         raise Malformed("a frame, hop, run, level or width of 0")
+    if (hop + 1) * run > RUN_FRAMES:
+        raise Malformed(f"chunks of {run} segments of {hop + 1} frames")
     head = Head(**names, sampling_rate_hz=rate, frame=frame, hop=hop, run=run, level=level, bits=bits)
     parts, end = [], 0
     for _ in range(cursor.number(cursor.left // 4)):

@@ -146,7 +146,7 @@ def to_stream(waveforms: Waveform | Iterable[Waveform]) -> Stream:
             stats.channel = channel.code
             if "calib" in waveform.metadata:
                 stats.calib = waveform.metadata["calib"]
-            if "mseed_dataquality" in waveform.metadata:
+            if waveform.metadata.get("mseed_dataquality") in ("D", "R", "Q", "M"):
                 stats.mseed = {"dataquality": waveform.metadata["mseed_dataquality"]}
             if waveform.unit is not None:
                 stats.unit = waveform.unit

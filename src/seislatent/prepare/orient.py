@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from obspy import Inventory
 
+from seislatent.components import UNORIENTED
 from seislatent.errors import SeislatentError
 from seislatent.io.inventory import locate
 from seislatent.waveform import Channel, Waveform
-
-UNORIENTED = "unoriented"
-"""How the history line of a record begins whose directions are not known."""
 
 _MOST_SKEWED = 20.0
 """Condition number of the axes beyond which turning would blow up noise: two of them point almost the same way."""

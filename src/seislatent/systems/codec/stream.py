@@ -11,18 +11,18 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from obspy import Stream
 
+from seislatent.components import UNORIENTED, unoriented
 from seislatent.errors import SeislatentError
 from seislatent.io import files, miniseed
 from seislatent.io.slat import Codes, Damage
 from seislatent.io.slat_lossless import chunk_samples
-from seislatent.io.slat_spool import Spool, may_write, replacing
+from seislatent.io.slat_spool import Spool, may_write
 from seislatent.io.slat_table import FASTEST_HZ, Entry, Head
 from seislatent.prepare.flow import length
 from seislatent.systems.codec.segments import StreamEncoder, cast_to, decoded, head_of
@@ -152,10 +152,14 @@ def _fill(spool: Spool, model: Any, pieces: Iterable[_Piece], seen: Sequence[_Se
             )  # fmt: skip
 
 
-def _spooled(spool: Spool, model: Any, pieces: Callable[[], Iterable[_Piece]]) -> None:
+def _spooled(spool: Spool, model: Any, pieces: Callable[[], Iterable[_Piece]], inventory: str = "") -> None:
     seen = _look(pieces())
     if not seen:
         raise SeislatentError("no trace to encode: give at least one")
+    if inventory and all(one.channel.dip_deg is None for one in seen):
+        ids = dict.fromkeys(one.channel.id for one in seen)
+        shown = ", ".join([*ids][:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+        raise SeislatentError(f"{inventory} gives no direction of {shown}: give the inventory of these channels and times, or none")
     _fill(spool, model, pieces(), seen)
 
 
@@ -203,19 +207,23 @@ def encode_file(
         target: the code file; it appears only when it is complete.
         level: levels to store, all by default.
         overwrite: replace an existing file.
-        inventory: StationXML from which coordinates, azimuth and dip are taken.
+        inventory: StationXML (or ObsPy's Inventory) from which coordinates, azimuth and dip are taken. Samples stay as the sensor
+            stood; the directions ride in the code file.
 
     Raises:
-        SeislatentError: a file that cannot be read, or exists and may not be replaced; a level that the codec does not have.
+        SeislatentError: a file that cannot be read, or exists and may not be replaced; a level that the codec does not have; an
+            inventory that holds none of the channels.
     """
     may_write(target, overwrite)
+    stations = files.read_inventory(inventory) if isinstance(inventory, str | Path) else inventory
 
     def pieces() -> Iterator[_Piece]:
         for waveform in files.iterate(source):
-            yield from _rows([waveform] if inventory is None else files.locate([waveform], inventory))
+            yield from _rows([waveform] if stations is None else files.locate([waveform], stations))
 
+    told = "" if stations is None else f"inventory {inventory}" if isinstance(inventory, str | Path) else "the inventory"
     with Spool(head_of(model, level)) as spool:
-        _spooled(spool, model, pieces)
+        _spooled(spool, model, pieces, told)
         return Codes.read(spool.write(target, overwrite))
 
 
@@ -308,10 +316,11 @@ def joined(found: Iterable[Piece], most: int | None = None) -> Iterator[Piece]:
         yield Piece(held[0].trace, held[0].first, np.concatenate([p.data for p in held]))
 
 
-def _waveform(entry: Entry, first: int, data: NDArray[Any], did: str) -> Waveform:
+def _waveform(entry: Entry, piece: Piece, did: str) -> Waveform:
+    history = (did, f"{UNORIENTED}: component {entry.channel.component} as recorded") if unoriented(entry.channel) else (did,)
     return Waveform(
-        data=data[None], sampling_rate_hz=entry.sampling_rate_hz, channels=(entry.channel,), start_ns=entry.time_ns(first),
-        unit=entry.unit, history=(did,), metadata=_metadata(entry.about),
+        data=piece.data[None], sampling_rate_hz=entry.sampling_rate_hz, channels=(entry.channel,),
+        start_ns=entry.time_ns(piece.first), unit=entry.unit, history=history, metadata=_metadata(entry.about),
     )  # fmt: skip
 
 
@@ -344,7 +353,7 @@ def decode_waveforms(model: Any, codes: Codes, level: int | None = None, strict:
     did = f"decoded from {codes.head.codec} at level {codes.served(level)}"
     empty = [Piece(t, 0, np.empty(0, np.dtype(e.dtype).newbyteorder("="))) for t, e in enumerate(codes.traces) if not e.samples]
     found = sorted([*joined(pieces(model, codes, level)), *empty], key=lambda p: p.trace)
-    return [_waveform(codes.traces[p.trace], p.first, p.data, did) for p in found]
+    return [_waveform(codes.traces[p.trace], p, did) for p in found]
 
 
 def decode(model: Any, codes: Codes, level: int | None = None, strict: bool = False) -> Stream:
@@ -372,14 +381,13 @@ def decode_file(
         raise miniseed.IdsTooLong(misfits)
     damage = _examined(codes, level, strict)
     samples = 0
-    with TemporaryDirectory() as folder, replacing(target, overwrite) as file:
+
+    def back() -> Iterator[Waveform]:
+        nonlocal samples
         for piece in joined(pieces(model, codes, level), WRITTEN_AT_ONCE):
-            part = miniseed.write(
-                _waveform(codes.traces[piece.trace], piece.first, piece.data, ""), Path(folder) / "part", overwrite=True
-            )
-            file.write(part.read_bytes())
             samples += len(piece.data)
-        if not samples:
-            raise SeislatentError("the code file gives no samples, and miniSEED cannot hold an empty trace: nothing is written")
+            yield _waveform(codes.traces[piece.trace], piece, "decoded")
+
+    miniseed.write(back(), target, overwrite)
     empty = tuple(e.channel.id for e in codes.traces if not e.samples)
     return Decoded(Path(target), codes.served(level), len(codes.traces), samples, tuple(damage), empty)
