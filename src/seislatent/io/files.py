@@ -15,7 +15,8 @@ from seislatent.io.traces import from_stream, native, samples_ns, to_stream
 from seislatent.waveform import Waveform
 
 __all__ = [
-    "detect", "formats", "from_stream", "iterate", "locate", "native", "read", "read_inventory", "read_stream", "samples_ns", "to_stream",
+    "detect", "formats", "from_stream", "iterate", "locate", "native", "read", "read_inventory", "read_stream", "samples_ns",
+    "to_stream",
 ]  # fmt: skip
 
 
