@@ -223,7 +223,25 @@ def foreign(path):
     checkpoint.write(path, {"a": torch.zeros(1)}, {"system": "codec/eqcodek", "config": {}})
 
 
-@pytest.mark.parametrize("make", [pickled, bare, nameless, foreign, lambda p: p.write_bytes(b""), lambda p: p.write_text("x" * 99)])
+def boastful(path):
+    """Ours, with settings that would take 240 GB."""
+    checkpoint.write(path, {"a": torch.zeros(1)}, {"system": "codec/eqcodec", "config": {"width": 200_000}})
+
+
+def impossible(path):
+    """Ours, with settings that no network can have."""
+    checkpoint.write(path, {"a": torch.zeros(1)}, {"system": "codec/eqcodec", "config": {"width": -4}})
+
+
+def listed(path):
+    """Ours, but telling a list."""
+    checkpoint.write(path, {"a": torch.zeros(1)}, [1])
+
+
+HOSTILE = [pickled, bare, nameless, foreign, boastful, impossible, listed, lambda p: p.touch(), lambda p: p.write_text("x" * 99)]
+
+
+@pytest.mark.parametrize("make", HOSTILE)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_what_is_no_model_is_refused(make, suffix, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -103,7 +103,7 @@ class Model:
         """The seislatent that made the weights."""
         return str(self.about.get("version", ""))
 
-    def encode(self, stream: obspy.Stream | Sequence[Waveform], level: int | None = None) -> Codes:
+    def encode(self, stream: obspy.Stream | obspy.Trace | Waveform | Sequence[Waveform], level: int | None = None) -> Codes:
         """The code of all traces, of the first `level` books (all when None)."""
         from seislatent.systems.codec import stream as codec
 
@@ -115,7 +115,7 @@ class Model:
 
         return codec.decode(self._codec(), codes, level)
 
-    def reconstruct(self, stream: obspy.Stream | Sequence[Waveform], level: int | None = None) -> obspy.Stream:
+    def reconstruct(self, stream: obspy.Stream | obspy.Trace | Waveform | Sequence[Waveform], level: int | None = None) -> obspy.Stream:
         """The traces after coding and decoding."""
         return self.decode(self.encode(stream, level))
 
@@ -123,6 +123,9 @@ class Model:
         if not isinstance(self.system, Codec):
             raise SeislatentError(f"{self.name} is a {self.about.get('system', type(self.system).__name__)}, not a codec: load one")
         return self
+
+    def __repr__(self) -> str:
+        return f"Model({self.name}, {self.digest}, {parameters(self.system):,} parameters)"
 
     def _repr_html_(self) -> str:
         rows = {"digest": self.digest, "parameters": f"{parameters(self.system):,}", "made by": f"seislatent {self.version}"}
@@ -193,7 +196,10 @@ def build(name: str, settings: Mapping[str, Any] | None = None, overrides: Mappi
                 inner[each.name] = model.system
                 value = Nested(system=model.about["system"], config=config.plain(model.config))
             made = replace(made, **{each.name: value})
-    return cls(made, **inner)
+    try:
+        return cls(made, **inner)
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        raise SeislatentError(f"{name} cannot be built with these settings: {' '.join(str(error).split())}") from error
 
 
 def parameters(system: System) -> int:
@@ -266,8 +272,11 @@ def wrap(system: System, name: str) -> Model:
 
 def _read(path: Path, name: str | None) -> Model:
     tensors, about = checkpoint.read(path)
-    if not isinstance(about.get("system"), str) or not isinstance(about.get("config"), dict):
+    kinds = {"system": str, "config": dict, "without": list}
+    if not all(isinstance(about.get(key, kind()), kind) for key, kind in kinds.items()) or not {"system", "config"} <= about.keys():
         raise SeislatentError(f"{path}: names no system: give weights that seislatent has written, such as best.safetensors")
+    with torch.device("meta"):  # shapes alone: settings that the file only claims must not cost memory
+        check(build(about["system"], about["config"]), tensors, about.get("without", ()), str(path))
     system = build(about["system"], about["config"])
     fill(system, tensors, about.get("without", ()), str(path))
     made = digest(tensors, about["config"])
@@ -278,6 +287,12 @@ def _read(path: Path, name: str | None) -> Model:
 
 def fill(system: System, tensors: Mapping[str, Tensor], without: Iterable[str], place: str) -> None:
     """Put stored weights into a system. Raises SeislatentError unless every one fits, but for the parts named in `without`."""
+    check(system, tensors, without, place)
+    system.load_state_dict(dict(tensors), strict=False)
+
+
+def check(system: System, tensors: Mapping[str, Tensor], without: Iterable[str], place: str) -> None:
+    """Raises SeislatentError unless names and shapes of stored weights are those of the system, but for parts in `without`."""
     own, gone = system.state_dict(), tuple(f"{part}." for part in without)
     for key in sorted({*own, *tensors}):
         if key not in own:
@@ -287,7 +302,6 @@ def fill(system: System, tensors: Mapping[str, Tensor], without: Iterable[str], 
         if key in tensors and tensors[key].shape != own[key].shape:
             shapes = f"{[*tensors[key].shape]} in the file, {[*own[key].shape]} here"
             raise SeislatentError(f"{place}: '{key}' is {shapes}: the settings differ")
-    system.load_state_dict(dict(tensors), strict=False)
 
 
 def source(it: Preset, overrides: Mapping[str, Any] | None = None) -> tuple[Any, Any]:

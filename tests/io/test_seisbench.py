@@ -140,6 +140,31 @@ def test_samples_kept_in_another_file_are_refused(tmp_path):
         SeisBenchFile(folder)[0]
 
 
+def test_samples_linked_or_composed_from_another_file_are_refused(tmp_path):
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["s"] = np.ones((3, 9))
+    folder = hand_made(tmp_path / "a", {"trace_name": ["linked", "composed"]}, {"y": np.zeros((1, 4))}, sampling_rate=1)
+    with h5py.File(folder / "waveforms.hdf5", "a") as file:
+        file["data"]["linked"] = h5py.ExternalLink(str(tmp_path / "other.hdf5"), "s")
+        layout = h5py.VirtualLayout((3, 9), "f8")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.hdf5"), "s", (3, 9))
+        file["data"].create_virtual_dataset("composed", layout)
+    for i in (0, 1):
+        with pytest.raises(SeislatentError, match="another file"):
+            SeisBenchFile(folder)[i]
+
+
+def test_a_claim_without_samples_and_a_row_without_a_name(tmp_path):
+    folder = hand_made(tmp_path / "a", {"trace_name": ["x"]}, {"y": np.zeros((1, 4))}, sampling_rate=1)
+    with h5py.File(folder / "waveforms.hdf5", "a") as file:
+        file["data"].create_dataset("x", shape=(3, 10**8), dtype="f8", chunks=(3, 1000))
+    with pytest.raises(SeislatentError, match="claims"):
+        SeisBenchFile(folder)[0]
+    folder = hand_made(tmp_path / "b", {"trace_name": ["y", None], "a": [1, 2]}, {"y": np.zeros((1, 4))}, sampling_rate=1)
+    with pytest.raises(SeislatentError, match="line 3: no trace_name"):
+        SeisBenchFile(folder)
+
+
 def _peak(job):
     records, i = job
     return float(np.abs(records[i].data).max())

@@ -42,6 +42,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["about"])
+            if not isinstance(about, dict):
+                raise ValueError("no mapping")
             return {k: file.get_tensor(k) for k in file.keys()}, about  # noqa: SIM118 (not a dictionary)
     except FileNotFoundError:
         raise SeislatentError(f"no checkpoint at {path}") from None

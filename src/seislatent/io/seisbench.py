@@ -20,8 +20,8 @@ from seislatent.io.seisbench_columns import channels_of, read_table, unit_of
 from seislatent.waveform import Waveform
 
 _SLICE = re.compile(r"^(-?\d+)?(?:(:)(-?\d+)?)?$")
-_LARGEST = 1 << 31
-"""A record of more samples is refused: no record is that long, and a hostile file can claim it."""
+_LARGEST = 1 << 28
+"""A record of more samples (ten days of three components at 100 Hz) is refused: a small hostile file can claim any number."""
 
 
 def is_seisbench(folder: str | Path) -> bool:
@@ -85,7 +85,7 @@ class SeisBenchFile(Sequence[Waveform]):
         group = self._file(chunk).get("data_format")
         found: dict[str, Any] = {}
         for name, item in group.items() if isinstance(group, h5py.Group) else ():
-            if isinstance(item, h5py.Dataset) and item.shape == () and item.external is None:
+            if isinstance(item, h5py.Dataset) and item.shape == () and not _elsewhere(item, self._file(chunk)):
                 value = item[()]
                 found[name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         return found
@@ -139,7 +139,7 @@ class SeisBenchFile(Sequence[Waveform]):
             raise SeislatentError(
                 f"{self.folder}/waveforms{chunk}.hdf5 has no array of numbers data/{name}, which metadata.csv names"
             )
-        if array.external is not None:
+        if _elsewhere(array, self._file(chunk)):
             raise SeislatentError(f"{self.folder}: data/{name} keeps its samples in another file, which is refused")
         at = () if whole else _slices(where, name)
         lengths = zip(array.shape, (*at, *[slice(None)] * array.ndim), strict=False)
@@ -160,6 +160,11 @@ class SeisBenchFile(Sequence[Waveform]):
         if npts is not None and 0 < npts < data.shape[1]:
             data = data[:, : int(npts)]  # the rest is the block's padding
         return np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="), copy=False))
+
+
+def _elsewhere(array: h5py.Dataset, file: h5py.File) -> bool:
+    """True where the samples do not lie in the file itself: behind a link, in a raw file, or composed from other files."""
+    return bool(array.file.filename != file.filename or array.external is not None or array.is_virtual)
 
 
 def _slices(text: str, name: str) -> tuple[int | slice, ...]:

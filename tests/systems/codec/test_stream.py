@@ -342,6 +342,15 @@ def test_other_weights_are_refused_by_name():
         stream.encode(MODEL, [])
 
 
+def test_paths_are_no_streams():
+    trace = obspy.Trace(walk(400), {"sampling_rate": 40.0, "channel": "HHZ"})
+    assert stream.decode(MODEL, stream.encode(MODEL, trace))[0].id == trace.id
+    with pytest.raises(SeislatentError, match="read it first"):
+        stream.encode(MODEL, "day.mseed")
+    with pytest.raises(SeislatentError, match=r"Codes\.read"):
+        stream.decode(MODEL, "day.slat")
+
+
 def test_files_go_through_in_pieces(tmp_path):
     x = walk(40000).astype(np.int32)
     miniseed.write(

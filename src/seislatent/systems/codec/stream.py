@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from obspy import Stream
+from obspy import Stream, Trace
 
 from seislatent.components import UNORIENTED, unoriented
 from seislatent.errors import SeislatentError
@@ -163,18 +163,22 @@ def _spooled(spool: Spool, model: Any, pieces: Callable[[], Iterable[_Piece]], i
     _fill(spool, model, pieces(), seen)
 
 
-def encode(model: Any, source: Stream | Waveform | Iterable[Waveform], level: int | None = None) -> Codes:
+def encode(model: Any, source: Stream | Trace | Waveform | Iterable[Waveform], level: int | None = None) -> Codes:
     """Encode traces in memory.
 
     Args:
         model: a loaded codec: `.system`, `.name`, `.version`, `.digest`.
-        source: an ObsPy stream, or waveforms; every trace, and every row of a waveform, becomes a trace of the file. Masked samples
+        source: an ObsPy stream or trace, or waveforms; every trace, and every row of a waveform, becomes a trace of the file. Masked samples
             become gaps.
         level: levels to store, all by default.
 
     Raises:
         SeislatentError: no trace, or a level that the codec does not have.
     """
+    if isinstance(source, Trace):
+        source = Stream([source])
+    if isinstance(source, str | Path):
+        raise SeislatentError(f"{source} is a path: read it first (seislatent.read), or encode the file (stream.encode_file)")
     if isinstance(source, Stream):
         waveforms = [w for trace in source for w in _with_type(files.from_stream([trace]), np.ma.getdata(trace.data).dtype)]
     else:
@@ -258,8 +262,10 @@ def fit(model: Any, codes: Codes) -> None:
     """Refuse a file made with other weights.
 
     Raises:
-        SeislatentError: naming the weights that the file needs.
+        SeislatentError: naming the weights that the file needs; or what is given is no opened code file.
     """
+    if not isinstance(codes, Codes):
+        raise SeislatentError(f"{codes!r} is no opened code file: give seislatent.Codes.read(PATH)")
     head = codes.head
     if not any(e.frames for e in codes.traces):
         return
