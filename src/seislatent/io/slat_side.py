@@ -17,7 +17,7 @@ from seislatent.io.bits import Cursor, Malformed, unzigzag, varint, zigzag
 from seislatent.signal import gain
 
 LARGEST_OFFSET = 2**50
-"""In steps of the segment's first scale; `gain` stays below 2^44."""
+"""In steps of the segment's least scale; `gain` stays below 2^44."""
 
 
 def pack_side(offsets: Sequence[int], scales: Sequence[NDArray[np.int64]]) -> bytes:
@@ -26,10 +26,10 @@ def pack_side(offsets: Sequence[int], scales: Sequence[NDArray[np.int64]]) -> by
     before: tuple[int, int] | None = None
     last = 0
     for offset, scale in zip(map(int, offsets), scales, strict=True):
-        first = int(scale[0])
-        if abs(offset) > LARGEST_OFFSET or int(scale.min()) < gain.LOWEST or int(scale.max()) > gain.HIGHEST:
-            raise ValueError(f"offset {offset} or scales {scale.min()} to {scale.max()} are outside what the code file holds")
-        out += varint(zigzag(offset - _foretold(before, first)))
+        least = int(scale.min())
+        if abs(offset) > LARGEST_OFFSET or least < gain.LOWEST or int(scale.max()) > gain.HIGHEST:
+            raise ValueError(f"offset {offset} or scales {least} to {scale.max()} are outside what the code file holds")
+        out += varint(zigzag(offset - _foretold(before, least)))
         starts = np.concatenate(([0], np.flatnonzero(np.diff(scale)) + 1))
         for piece, start in enumerate(starts):
             if piece:
@@ -37,7 +37,7 @@ def pack_side(offsets: Sequence[int], scales: Sequence[NDArray[np.int64]]) -> by
             step = int(scale[start])
             out += varint(zigzag(step - last) * 2 + (piece + 1 < len(starts)))
             last = step
-        before = offset, first
+        before = offset, least
     return bytes(out)
 
 
@@ -67,10 +67,10 @@ def unpack_side(data: bytes | memoryview, frames: Sequence[int]) -> tuple[list[i
             start += cursor.number(count)
             if start >= count:
                 raise Malformed(f"a piece of scale starts at frame {start} of {count}")
-        offset = rest + _foretold(before, int(scale[0]))
+        offset = rest + _foretold(before, int(scale.min()))
         if abs(offset) > LARGEST_OFFSET:
             raise Malformed(f"offset {offset} is too large")
-        before = offset, int(scale[0])
+        before = offset, int(scale.min())
         offsets.append(offset)
         scales.append(scale)
     if cursor.left:
@@ -78,9 +78,9 @@ def unpack_side(data: bytes | memoryview, frames: Sequence[int]) -> tuple[list[i
     return offsets, scales
 
 
-def _foretold(before: tuple[int, int] | None, first_scale: int) -> int:
+def _foretold(before: tuple[int, int] | None, least_scale: int) -> int:
     """The offset foretold, 0 where nothing is known or where it would be out of range."""
     if before is None:
         return 0
-    foretold = gain.predicted(before[0], before[1], first_scale)
+    foretold = gain.predicted(before[0], before[1], least_scale)
     return foretold if abs(foretold) <= LARGEST_OFFSET else 0

@@ -8,7 +8,7 @@ A scale step is a factor 2^(1/4) (1.5 dB), so steps -400 to 400 reach from 1e-30
 segment unless the amplitude (the largest root mean square of a frame and its two neighbours) leaves a decade around the first
 frame of the piece; then a new piece begins. Between the middles of two frames the scale is interpolated in its logarithm, so that
 a jump of the scale is never a step in the signal. The offset is the median of the frames' means (an earthquake in one half of a
-segment does not pull it away from the quiet half) in steps of an eighth of the first scale, rounded down to a power of two.
+segment does not pull it away from the quiet half) in steps of an eighth of the least scale, rounded down to a power of two.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def measure(x: Float[Tensor, "batch time"], frame: int) -> tuple[Int[Tensor, " b
     scale = (0.5 * STEPS_PER_OCTAVE * mean_power.clamp_min(1e-70).log2()).round().long()
     floor = STEPS_PER_OCTAVE * (mean.abs().clamp_min(1e-35).log2().floor().long() - FAINTEST)
     scale = torch.maximum(scale, floor).clamp(LOWEST, HIGHEST)
-    offset = torch.ldexp(mean[:, 0], -exponent(scale[:, 0])).round().long()
+    offset = torch.ldexp(mean[:, 0], -exponent(scale)).round().long()
     return offset, scale
 
 
-def exponent(first_scale: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """The offset counts in steps of 2 to this power: an eighth of the first scale, rounded down to a power of two."""
-    return torch.div(first_scale, STEPS_PER_OCTAVE, rounding_mode="floor") - 3
+def exponent(scale: Int[Tensor, "batch frame"]) -> Int[Tensor, " batch"]:
+    """The offset counts in steps of 2 to this power: an eighth of the segment's least scale, rounded down to a power of two."""
+    return torch.div(scale.amin(1), STEPS_PER_OCTAVE, rounding_mode="floor") - 3
 
 
-def predicted(offset: int, first_scale: int, next_first_scale: int) -> int:
+def predicted(offset: int, least_scale: int, next_least_scale: int) -> int:
     """A segment's offset as its predecessor foretells it, in its own steps. Exact in whole numbers."""
-    shift = first_scale // STEPS_PER_OCTAVE - next_first_scale // STEPS_PER_OCTAVE
+    shift = least_scale // STEPS_PER_OCTAVE - next_least_scale // STEPS_PER_OCTAVE
     return offset << shift if shift >= 0 else (offset + (1 << (-shift - 1))) >> -shift
 
 
@@ -79,14 +79,14 @@ def normalise(
     x: Float[Tensor, "batch time"], offset: Int[Tensor, " batch"], scale: Int[Tensor, "batch frame"], frame: int, margin: int = 0
 ) -> Float[Tensor, "batch time"]:
     """(x - offset) / scale as float32; `x` may carry `margin` samples of context on both sides."""
-    centred = x.double() - torch.ldexp(offset.double(), exponent(scale[:, 0]))[:, None]
+    centred = x.double() - torch.ldexp(offset.double(), exponent(scale))[:, None]
     return (centred / amplitude(scale, frame, margin)).clamp(-LOUDEST, LOUDEST).float()
 
 
 def restore(
     y: Float[Tensor, "batch time"], offset: Int[Tensor, " batch"], scale: Int[Tensor, "batch frame"], frame: int
 ) -> Float[Tensor, "batch time"]:
-    """Y * scale + offset as float64. Silence (the lowest scale) comes back as nothing but the offset."""
+    """Back to y * scale + offset as float64. Silence (the lowest scale) comes back as nothing but the offset."""
     sound = (scale > LOWEST).repeat_interleave(frame, 1)
-    level = torch.ldexp(offset.double(), exponent(scale[:, 0]))[:, None]
+    level = torch.ldexp(offset.double(), exponent(scale))[:, None]
     return y.double() * torch.where(sound, amplitude(scale, frame), 0.0) + level

@@ -83,7 +83,7 @@ class Tokens:
 
     indices: Int[Tensor, "batch book frame"]
     offset: Int[Tensor, " batch"]
-    """Level that is taken off before coding, in steps that the first scale sets."""
+    """Level that is taken off before coding, in steps that the least scale sets."""
     scale: Int[Tensor, "batch frame"]
     """Amplitude of each frame as a step of a logarithmic scale; constant but where amplitudes jump by decades."""
 

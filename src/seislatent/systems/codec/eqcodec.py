@@ -21,7 +21,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seislatent.batch import Batch
@@ -30,6 +30,7 @@ from seislatent.losses.spectral import multiscale_stft
 from seislatent.losses.waveform import negative_snr
 from seislatent.signal import gain
 from seislatent.systems.base import Codec, Reconstructor, System, Tokens, Turn
+from seislatent.systems.codec.lending import LendingQuantizer, Lent
 from seislatent.systems.codec.quantizer import Quantized, ResidualQuantizer
 
 
@@ -51,10 +52,14 @@ class EQCodecConfig:
     """Codebooks: levels of the code."""
     entries: int = 1024
     """Vectors in a codebook."""
+    lend: bool = False
+    """Quiet seconds lend their tokens beyond the first to loud ones, and fine books count in a foretold unit (`lending.py`)."""
     lapped: bool = True
-    """A linear lapped transform beside the strided convolutions, on both sides."""
+    """A fixed lapped cosine transform beside the strided convolutions, on both sides."""
     balanced: bool = True
     """Balance the gradients of the terms at the decoder's output (EnCodec, section 3.4)."""
+    alone: float = 0.25
+    """Share of the ends of training windows that are taken as ends of a trace."""
     full_level: float = 0.5
     """Share of training records coded with all books; the others draw their level at random."""
     decay: float = 0.99
@@ -66,9 +71,9 @@ class EQCodecConfig:
     discriminator_width: int = 32
     """Channels of the discriminators."""
     weights: dict[str, float] = field(
-        default_factory=lambda: dict(real=1.0, fake=1.0, waveform=1.0, spectrum=1.0, fool=0.3, features=0.3, commit=0.1)
+        default_factory=lambda: dict(real=1.0, fake=1.0, waveform=1.0, spectrum=1.0, fool=0.3, features=0.3, commit=0.1, spread=0.1)
     )
-    """Weight of each loss term. Without `real`, `fake`, `fool` and `features` there is no discriminator."""
+    """Weight of each loss term. Without `real`, `fake`, `fool` and `features` there is no discriminator; `spread` needs `lend`."""
 
 
 class Residual(nn.Module):
@@ -96,13 +101,48 @@ class Memory(nn.Module):
         return x + self.lstm(x.permute(2, 0, 1))[0].permute(1, 2, 0)
 
 
-def lapped_cosines(frame: int, latent: int) -> Float[Tensor, "latent 1 lap"]:
-    """The first `latent` functions of a lapped cosine transform with flat-topped windows over 1.5 frames (an MDCT, orthonormal)."""
-    lap, rise = frame + frame // 2, frame // 2
-    edge = torch.sin(0.5 * math.pi * torch.sin(0.5 * math.pi * (torch.arange(rise) + 0.5) / rise) ** 2)
-    window = torch.cat([edge, torch.ones(lap - 2 * rise), edge.flip(0)])
-    phase = math.pi / frame * (torch.arange(lap) + frame - rise // 2 + 0.5)
-    return (math.sqrt(2 / frame) * window * torch.cos(phase * (torch.arange(latent) + 0.5)[:, None]))[:, None]
+class Lapped(nn.Module):
+    """A fixed lapped cosine transform: an MDCT with flat-topped windows over 1.5 frames, orthonormal.
+
+    Malvar (1992), "Signal Processing with Lapped Transforms"; window of Vorbis. It learns nothing and is not stored.
+    """
+
+    cosines: Tensor
+    ratio: Tensor
+
+    def __init__(self, frame: int, latent: int):
+        super().__init__()
+        self.frame, self.around = frame, frame // 4
+        lap, rise = frame + 2 * self.around, 2 * self.around
+        edge = torch.sin(0.5 * math.pi * torch.sin(0.5 * math.pi * (torch.arange(rise) + 0.5) / rise) ** 2)
+        window = torch.cat([edge, torch.ones(lap - 2 * rise), edge.flip(0)])
+        phase = math.pi / frame * (torch.arange(lap) + frame - self.around + 0.5)
+        cosines = math.sqrt(2 / frame) * window * torch.cos(phase * (torch.arange(latent) + 0.5)[:, None])
+        self.register_buffer("cosines", cosines[:, None], persistent=False)
+        self.register_buffer("ratio", (edge.flip(0) / edge)[self.around :], persistent=False)
+
+    def analyse(self, x: Float[Tensor, "batch 1 time"], margin: int) -> Float[Tensor, "batch latent frame"]:
+        """Coefficients of the frames between `margin` samples on both sides."""
+        skip = margin - self.around
+        return F.conv1d(x[:, :, skip : x.shape[2] - skip], self.cosines, stride=self.frame)
+
+    def synthesise(self, z: Float[Tensor, "batch latent frame"]) -> Float[Tensor, "batch 1 time"]:
+        """The frames' samples; those within a quarter frame of an end are whole only where `extend` stood there."""
+        return F.conv_transpose1d(z, self.cosines, stride=self.frame, padding=self.around)
+
+    def extend(self, x: Float[Tensor, "batch 1 time"], margin: int, ends: Bool[Tensor, "batch 2"]) -> Float[Tensor, "batch 1 time"]:
+        """The samples with their margins, where a trace ends, set to what makes up for the frame that does not follow.
+
+        The transform folds its laps over: oddly before a frame, evenly after it. What it folds onto the trace's first and last
+        quarter frame is a multiple of these themselves, chosen so that they come back alone.
+        """
+        x, inside = x.clone(), slice(margin, margin + self.around)
+        before = F.pad(-(self.ratio * x[:, :, inside]).flip(2), (margin - self.around, 0))
+        x[:, :, :margin] = torch.where(ends[:, :1, None], before, x[:, :, :margin])
+        after = x[:, :, x.shape[2] - margin - self.around : x.shape[2] - margin].flip(2)
+        after = F.pad(self.ratio * after, (0, margin - self.around))
+        x[:, :, -margin:] = torch.where(ends[:, 1:, None], after, x[:, :, -margin:])
+        return x
 
 
 class Encoder(nn.Module):
@@ -118,9 +158,8 @@ class Encoder(nn.Module):
         self.strided = nn.Sequential(*layers)
         self.memory = Memory(widths[-1], config.lstm_layers)
         self.project = nn.Conv1d(widths[-1], config.latent, 7, padding=3)
-        self.lapped = nn.Conv1d(1, config.latent, self.frame * 3 // 2, self.frame, bias=False) if config.lapped else None
+        self.lapped = Lapped(self.frame, config.latent) if config.lapped else None
         if self.lapped is not None:
-            self.lapped.weight.data.copy_(lapped_cosines(self.frame, config.latent))
             nn.init.zeros_(self.project.weight)
             nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
@@ -129,10 +168,7 @@ class Encoder(nn.Module):
         frames, skip = x.shape[2] // self.frame - 2 * (margin // self.frame), margin // self.frame
         h = self.strided(x)[:, :, skip : skip + frames]
         z = self.project(F.elu(self.memory(h)))
-        if self.lapped is not None:
-            around = self.frame // 4
-            z = z + self.lapped(x[:, :, margin - around : x.shape[2] - margin + around])
-        return z
+        return z if self.lapped is None else z + self.lapped.analyse(x, margin)
 
 
 class Decoder(nn.Module):
@@ -152,21 +188,15 @@ class Decoder(nn.Module):
             layers += [nn.ELU(), nn.ConvTranspose1d(wide, narrow, 2 * stride, stride, pad, stride % 2), Residual(narrow)]
         self.strided = nn.Sequential(*layers, nn.ELU())
         self.out = nn.Conv1d(widths[0], 1, 7, padding=3)
-        self.lapped = (
-            nn.ConvTranspose1d(config.latent, 1, self.frame * 3 // 2, self.frame, self.frame // 4, bias=False)
-            if config.lapped
-            else None
-        )
-        self.shrink = nn.Parameter(torch.ones(config.books, config.latent))
+        self.lapped = Lapped(self.frame, config.latent) if config.lapped else None
         if self.lapped is not None:
-            self.lapped.weight.data.copy_(lapped_cosines(self.frame, config.latent))
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
         """[b latent f], level [b] -> [b 1 f frames]."""
         y = self.out(self.strided(self.memory(self.project(z) + self.told(level - 1)[:, :, None])))
-        return y if self.lapped is None else y + self.lapped(z * self.shrink[level - 1][:, :, None])
+        return y if self.lapped is None else y + self.lapped.synthesise(z)
 
 
 class Discriminator(nn.Module):
@@ -214,7 +244,8 @@ class EQCodec(System, Codec, Reconstructor):
         self.margin = 4 * self.frame
         """Context on both sides of a segment, in samples: more than the convolutions see."""
         self.encoder, self.decoder = Encoder(config), Decoder(config)
-        self.quantizer = ResidualQuantizer(config.books, config.entries, config.latent, config.decay)
+        quantizer = LendingQuantizer if config.lend else ResidualQuantizer
+        self.quantizer = quantizer(config.books, config.entries, config.latent, config.decay)
         judged = {"real", "fake", "fool", "features"} & config.weights.keys()
         if judged and len(judged) < 4:
             raise SeislatentError(f"weights {sorted(judged)} alone: give real, fake, fool and features, or none (no discriminator)")
@@ -242,30 +273,39 @@ class EQCodec(System, Codec, Reconstructor):
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The discriminators, if any, against encoder and decoder."""
-        codec: dict[str, list[nn.Module]] = {"encoder": [self.encoder], "decoder": [self.decoder]}
+        codec: dict[str, list[nn.Module]] = {"encoder": [self.encoder], "decoder": [self.decoder, self.quantizer]}
         return {"discriminator": [*self.discriminators], **codec} if len(self.discriminators) else codec
 
     @torch.no_grad()
-    def encode(self, x: Float[Tensor, "batch 1 time"], margin: int = 0) -> Tokens:
-        """Tokens of segments [b 1 margin + f frames + margin] in any unit, float64 where offsets are large; `margin` is context.
+    def encode(self, x: Float[Tensor, "batch 1 time"], margin: int = 0, ends: Bool[Tensor, "batch 2"] | None = None) -> Tokens:
+        """Tokens of segments [b 1 margin + f frames + margin] in any unit, float64 where offsets are large.
+
+        `margin` samples on both sides are context; `ends` tells which segments begin or end their trace (all of them when there is
+        no margin, else none, if None).
 
         Raises SeislatentError where the length is not a whole number of frames.
         """
-        z, offset, scale = self.latent(x, margin)
-        return Tokens(indices=self.quantizer.search(z, self.config.beam), offset=offset, scale=scale)
+        z, offset, scale = self.latent(x, margin, ends)
+        return Tokens(indices=self.quantizer.search(z, self.config.beam, scale), offset=offset, scale=scale)
 
-    def latent(self, x: Tensor, margin: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    def latent(self, x: Tensor, margin: int = 0, ends: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Encoder's output [b latent f], offset [b] and scale [b f] of segments with context."""
         if x.shape[1] != 1 or (x.shape[2] - 2 * margin) % self.frame or x.shape[2] <= 2 * margin:
             raise SeislatentError(
                 f"segments of shape {tuple(x.shape)}: give [batch 1 time] in whole frames of {self.frame} samples"
             )
+        if ends is None:
+            ends = torch.full((len(x), 2), margin == 0, device=x.device)
         inner = x[:, 0, margin : x.shape[2] - margin]
         offset, scale = gain.measure(inner, self.frame)
         missing, spare = max(0, self.margin - margin), max(0, margin - self.margin)
         wide = F.pad(x[:, :, spare : x.shape[2] - spare], (missing, missing), mode="replicate")[:, 0]
-        z = self.encoder(gain.normalise(wide, offset, scale, self.frame, self.margin)[:, None], self.margin)
-        return z, offset, scale
+        wide = gain.normalise(wide, offset, scale, self.frame, self.margin)[:, None]
+        return self.encoder(self.ended(wide, ends), self.margin), offset, scale
+
+    def ended(self, wide: Tensor, ends: Tensor) -> Tensor:
+        """Normalised segments with their margins, made ready where a trace ends."""
+        return wide if self.encoder.lapped is None else self.encoder.lapped.extend(wide, self.margin, ends)
 
     @torch.no_grad()
     def unquantised(self, x: Float[Tensor, "batch 1 time"], margin: int = 0) -> Float[Tensor, "batch 1 time"]:
@@ -279,7 +319,7 @@ class EQCodec(System, Codec, Reconstructor):
         """The segments back as float64 in their own unit, from the first `level` books."""
         indices = tokens.indices[:, :level]
         reached = torch.full((len(indices),), indices.shape[1], device=indices.device)
-        y = self.decoder(self.quantizer.decode(indices), reached)
+        y = self.decoder(self.quantizer.decode(indices, tokens.scale), reached)
         return gain.restore(y[:, 0], tokens.offset, tokens.scale, self.frame)[:, None]
 
     def reconstruct(self, x: Float[Tensor, "batch 1 time"], level: int | None = None) -> Float[Tensor, "batch 1 time"]:
@@ -291,17 +331,24 @@ class EQCodec(System, Codec, Reconstructor):
         drawn = torch.randint(1, self.books + 1, (n,), device=device)
         return torch.where(torch.rand(n, device=device) < self.config.full_level, self.books, drawn)
 
+    def ends(self, n: int, device: torch.device) -> Bool[Tensor, "batch 2"]:
+        """Which windows are taken as beginning, or ending, their trace: a share `alone`, drawn."""
+        return torch.rand(n, 2, device=device) < self.config.alone
+
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """`batch.x` [b 1 t] carries `margin` samples of context on both sides."""
         m, quarter = self.margin, self.frame // 4
         inner = batch.x[:, 0, m:-m]
         offset, scale = gain.measure(inner, self.frame)
         wide = gain.normalise(batch.x[:, 0], offset, scale, self.frame, m)[:, None]
-        level = self.levels(len(inner), inner.device)
-        coded = self.quantizer(self.encoder(wide, m), level)
+        level, ends = self.levels(len(inner), inner.device), self.ends(len(inner), inner.device)
+        coded = self.quantizer(self.encoder(self.ended(wide, ends), m), level, scale)
         y = self.decoder(coded.value, level)
-        # the outer quarter frames are faded out where segments join
-        real, fake = wide[:, :, m + quarter : -m - quarter], y[:, :, quarter:-quarter]
+        # where segments join, their outer quarter frames are faded out; where a trace ends, they count
+        heard = torch.ones_like(y)
+        heard[:, :, :quarter] = ends[:, :1, None]
+        heard[:, :, -quarter:] = ends[:, 1:, None]
+        real, fake = wide[:, :, m:-m] * heard, y * heard
         if len(self.discriminators):
             yield Turn(
                 "discriminator",
@@ -311,12 +358,14 @@ class EQCodec(System, Codec, Reconstructor):
         yield Turn("encoder", "decoder", at=y if self.config.balanced else None, **self.terms(real, fake, coded))
         self.quantizer.update(coded)
 
-    def terms(self, real: Tensor, fake: Tensor, coded: Quantized) -> dict[str, Tensor]:
+    def terms(self, real: Tensor, fake: Tensor, coded: Quantized | Lent) -> dict[str, Tensor | None]:
         """What encoder and decoder learn from; one value per record or finer."""
-        terms = {
+        terms: dict[str, Tensor | None] = {
             "waveform": 0.1 * negative_snr(fake, real, floor=1e-5),
-            "commit": coded.residuals[1:].square().mean(-1) * coded.used,
+            "commit": coded.commit,
         }
+        if "spread" in self.config.weights:
+            terms["spread"] = coded.spread if isinstance(coded, Lent) else None
         if "spectrum" in self.config.weights:
             terms["spectrum"] = multiscale_stft(fake, real)
         if len(self.discriminators):

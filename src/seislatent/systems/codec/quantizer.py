@@ -33,6 +33,11 @@ class Quantized:
     used: Float[Tensor, "book batch 1"]
     """1 where a record's level reaches the book."""
 
+    @property
+    def commit(self) -> Float[Tensor, "book batch frame"]:
+        """Mean square of what each book in use leaves, with gradient to the input."""
+        return self.residuals[1:].square().mean(-1) * self.used
+
 
 class ResidualQuantizer(nn.Module):
     """`books` codebooks of `entries` vectors. `forward` is pure; `update` moves the codebooks, the same on every process."""
@@ -49,8 +54,8 @@ class ResidualQuantizer(nn.Module):
         """Running use of an entry, relative to 1 / entries."""
         self.register_buffer("started", torch.zeros(()))
 
-    def forward(self, z: Float[Tensor, "batch latent frame"], level: Int[Tensor, " batch"]) -> Quantized:
-        """Quantises each record with its first `level` books; greedy, nearest entry first."""
+    def forward(self, z: Float[Tensor, "batch latent frame"], level: Int[Tensor, " batch"], scale: object = None) -> Quantized:
+        """Quantises each record with its first `level` books; greedy, nearest entry first. The frames' scale plays no part."""
         left = [z.transpose(1, 2).float()]
         indices, used = [], []
         for k, book in enumerate(self.codebooks):
@@ -62,12 +67,12 @@ class ResidualQuantizer(nn.Module):
         value = z - left[-1].detach().transpose(1, 2)
         return Quantized(value, torch.stack(indices, 1), torch.stack(left), torch.stack(used))
 
-    def decode(self, indices: Int[Tensor, "batch book frame"]) -> Float[Tensor, "batch latent frame"]:
+    def decode(self, indices: Int[Tensor, "batch book frame"], scale: object = None) -> Float[Tensor, "batch latent frame"]:
         """Sum of the chosen entries of the books given."""
         chosen = [nn.functional.embedding(index, book) for index, book in zip(indices.unbind(1), self.codebooks, strict=False)]
         return torch.stack(chosen).sum(0).transpose(1, 2)
 
-    def search(self, z: Float[Tensor, "batch latent frame"], beam: int) -> Int[Tensor, "batch book frame"]:
+    def search(self, z: Float[Tensor, "batch latent frame"], beam: int, scale: object = None) -> Int[Tensor, "batch book frame"]:
         """Indices of all books by a beam search: after each book the `beam` best sums are kept, at the end the best of all.
 
         A sum is judged by its squared error, and by `EARLIER` times the squared errors of the shorter sums within it: a file may be
@@ -77,8 +82,9 @@ class ResidualQuantizer(nn.Module):
         left, past = rows[:, None], rows.new_zeros(len(rows), 1)
         chosen = torch.zeros(len(rows), 1, 0, dtype=torch.long, device=z.device)
         for book in self.codebooks:
-            distance = left.square().sum(2, keepdim=True) - 2 * left @ book.T + book.square().sum(1)  # [row beam entry]
-            best, entry = distance.topk(min(beam, len(book)), 2, largest=False)
+            apart = torch.addmm(book.square().sum(1), left.flatten(0, 1), book.T, alpha=-2).unflatten(0, left.shape[:2])
+            best, entry = apart.topk(min(beam, len(book)), 2, largest=False)  # [row beam beam], less a term without entry
+            best = best + left.square().sum(2, keepdim=True)
             _, flat = (best + past[..., None]).flatten(1).topk(min(beam, best[0].numel()), largest=False)
             parent, entry = flat // best.shape[2], entry.flatten(1).gather(1, flat)
             past = past.gather(1, parent) + EARLIER * best.flatten(1).gather(1, flat)

@@ -86,9 +86,10 @@ class StreamEncoder:
         regular = range(first, first + count - last)
         run = Run([], [], [])
         if len(regular):
-            self._code(run, [self._window(k, head.hop + 1) for k in regular])
+            self._code(run, [self._window(k, head.hop + 1) for k in regular], [(k == 0, False) for k in regular])
         if last:
-            self._code(run, [self._window(first + count - 1, self.frames - (first + count - 1) * head.hop)])
+            k = first + count - 1
+            self._code(run, [self._window(k, self.frames - k * head.hop)], [(k == 0, True)])
         self._runs += 1
         keep = max(self._from, (first + count) * head.hop * head.frame - self.system.margin)
         self._parts, self._from = [self._parts[0][keep - self._from :].copy()], keep
@@ -100,10 +101,10 @@ class StreamEncoder:
         where = np.arange(start - margin, start + frames * self.head.frame + margin) - self._from
         return held[np.clip(where, 0, len(held) - 1)]
 
-    def _code(self, run: Run, windows: Sequence[NDArray[np.float64]]) -> None:
+    def _code(self, run: Run, windows: Sequence[NDArray[np.float64]], ends: Sequence[tuple[bool, bool]]) -> None:
         x = torch.from_numpy(np.stack(windows)[:, None]).to(_device(self.system))
         with torch.inference_mode():
-            tokens: Tokens = self.system.encode(x, margin=self.system.margin)
+            tokens: Tokens = self.system.encode(x, margin=self.system.margin, ends=torch.tensor(ends, device=x.device))
         run.offsets.extend(map(int, tokens.offset.tolist()))
         run.scales.extend(tokens.scale.cpu().numpy())
         run.indices.extend(tokens.indices[:, : self.head.level].cpu().numpy())

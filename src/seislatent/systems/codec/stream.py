@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -374,8 +374,9 @@ def decode_file(
     level: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    rename: Mapping[str, str] | None = None,
 ) -> Decoded:
-    """Decode a code file of any length into miniSEED in bounded memory.
+    """Decode a code file of any length into miniSEED in bounded memory; `rename` gives new ids by those that do not fit.
 
     Raises:
         SeislatentError: as `decode_waveforms`; ids, types or times that miniSEED cannot hold; a file that may not be replaced.
@@ -383,7 +384,7 @@ def decode_file(
     may_write(target, overwrite)
     codes = source if isinstance(source, Codes) else Codes.read(source)
     fit(model, codes)
-    if misfits := dict.fromkeys(e.channel.id for e in codes.traces if not miniseed.fits(e.channel)):
+    if misfits := dict.fromkeys(e.channel.id for e in codes.traces if not miniseed.fits(e.channel)).keys() - (rename or {}).keys():
         raise miniseed.IdsTooLong(misfits)
     damage = _examined(codes, level, strict)
     samples = 0
@@ -393,7 +394,9 @@ def decode_file(
         for piece in joined(pieces(model, codes, level), WRITTEN_AT_ONCE):
             samples += len(piece.data)
             yield _waveform(codes.traces[piece.trace], piece, "decoded")
+        if damage and not samples:
+            raise SeislatentError(f"nothing can be decoded, of {len(damage)} spans the first is {damage[0]}; fetch the file again")
 
-    miniseed.write(back(), target, overwrite)
+    miniseed.write(back(), target, overwrite, rename=rename)
     empty = tuple(e.channel.id for e in codes.traces if not e.samples)
     return Decoded(Path(target), codes.served(level), len(codes.traces), samples, tuple(damage), empty)
