@@ -115,7 +115,9 @@ class Model:
 
         return codec.decode(self._codec(), codes, level)
 
-    def reconstruct(self, stream: obspy.Stream | obspy.Trace | Waveform | Sequence[Waveform], level: int | None = None) -> obspy.Stream:
+    def reconstruct(
+        self, stream: obspy.Stream | obspy.Trace | Waveform | Sequence[Waveform], level: int | None = None
+    ) -> obspy.Stream:
         """The traces after coding and decoding."""
         return self.decode(self.encode(stream, level))
 
@@ -363,7 +365,7 @@ def train(
     if how.validate_every and getattr(batches, "held", batches) is None:
         raise SeislatentError(
             f"{', '.join(map(str, folders))}: no record falls to the `dev` split, which tells the best weights:"
-            " give records of more events, or --recipe.validate_every 0"
+            " give records of more events, or --recipe.validate_every 0 --recipe.monitor ''"
         )
     _claim(run, whole, overwrite=overwrite)
     about = {"system": it.system, "config": whole.config, "name": str(name), "version": __version__, "data": whole.data}

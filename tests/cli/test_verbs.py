@@ -72,6 +72,20 @@ def test_encode_decode_info(run, day, weights, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"day.mseed", "day.slat", "back.mseed"}
 
 
+def test_long_ids_are_renamed_and_lost_files_say_what_is_lost(run, weights, tmp_path):
+    trace = obspy.Trace(np.sin(np.arange(4800.0)), {"station": "TOOLONG", "channel": "BHZ", "sampling_rate": 40.0})
+    code_file, back = tmp_path / "long.slat", tmp_path / "back.mseed"
+    sl.load(weights).encode(trace).write(code_file)
+    code, _, err = run("decode", code_file, back, "--system", weights)
+    assert code == 1 and ".TOOLONG..BHZ" in err and "--rename" in err
+    code, _, err = run("decode", code_file, back, "--system", weights, "--rename", ".TOOLONG..BHZ=XX.SHORT..BHZ")
+    assert code == 0 and obspy.read(str(back))[0].id == "XX.SHORT..BHZ", err
+    code_file.write_bytes(code_file.read_bytes()[: -sl.Codes.read(code_file).body.nbytes])
+    code, _, err = run("decode", code_file, back, "--system", weights, "--overwrite", "--rename", ".TOOLONG..BHZ=XX.SHORT..BHZ")
+    assert code == 1 and "cut off" in err
+    assert "\n  .TOOLONG..BHZ from 1970" in run("info", code_file)[1]
+
+
 def test_models_take_and_give_streams(day, weights):
     model, stream = sl.load(weights), obspy.read(str(day))
     codes = model.encode(stream, level=4)

@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="OUT", help="miniSEED file to write, such as back.mseed")
     parser.add_argument("--level", type=int, metavar="N", help="codebooks to use, at most those in the file (default: all of them)")
     parser.add_argument("--system", metavar="MODEL", help=".safetensors file, where the file was made with weights of your own")
+    parser.add_argument("--rename", action="append", default=[], metavar="OLD=NEW", help="new id NET.STA.LOC.CHA for one too long")
     parser.add_argument("--strict", action="store_true", help="refuse a damaged file instead of leaving gaps")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
@@ -39,7 +40,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise
         needs = f"{args.source} was made with weights {codes.head.digest} of {codes.head.codec}"
         raise SeislatentError(f"{needs}: give them with --system FILE.safetensors ({error})") from None
-    done = stream.decode_file(model, codes, args.target, args.level, strict=args.strict, overwrite=args.overwrite)
+    rename = dict(pair.partition("=")[::2] for pair in args.rename)
+    done = stream.decode_file(model, codes, args.target, args.level, args.strict, args.overwrite, rename)
     return {**asdict(done), "damage": [str(d) for d in done.damage]}
 
 

@@ -154,6 +154,8 @@ def text(result: dict[str, Any]) -> str:
     for key, value in result.items():
         if isinstance(value, dict) and len(value) > 2:
             facts += [f"{key}:", *(f"  {k}: {_short(v)}" for k, v in value.items())]
+        elif isinstance(value, list) and value and any(isinstance(v, str) and " " in v for v in value):  # sentences
+            facts += [f"{key}:", *(f"  {v}" for v in value)]
         elif not _tabular(value):
             facts.append(f"{key}: {_short(value)}")
     tables = [

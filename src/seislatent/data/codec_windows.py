@@ -86,7 +86,10 @@ class CodecWindows:
                 self.spans[split].setdefault(name, []).append(Span(start, len(row)))
             file.flush()
             if not self.spans["train"]:
-                raise SeislatentError(f"{', '.join(map(str, folders))}: no record to train on; the split or `exclude` left none")
+                raise SeislatentError(
+                    f"{', '.join(map(str, folders))}: no record to train on; all are held out for validation and test, left out by"
+                    " `exclude` or `hold_out`, or too short: give records of more events"
+                )
             self.samples = np.memmap(file, np.float32, "r")
         self.names = sorted(self.spans["train"])
         shares = np.array([self.share(name) for name in self.names])
@@ -161,7 +164,7 @@ class CodecWindows:
         """Mean SNR in dB on held-out windows at every level, and over all levels: `snr_db`, `snr_db/1`, ..."""
         if self.held is None:
             raise SeislatentError(
-                "no record of the `dev` split to validate on: give more records, or set recipe.validate_every to 0"
+                "no record of the `dev` split to validate on: give records of more events, or set recipe.validate_every to 0"
             )
         m = self.config.margin_frames * self.config.frame
         x = self.held.to(next(codec.parameters()).device)

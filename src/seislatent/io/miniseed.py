@@ -36,7 +36,7 @@ class IdsTooLong(SeislatentError):
         super().__init__(
             "miniSEED 2.4 holds network 2, station 5, location 2 and channel 3 ASCII characters without spaces at the ends;"
             f" {len(self.ids)} id{'s' * (len(self.ids) > 1)} would be cut: {shown}."
-            " Keep the code file or SeisBench's layout, or give new ids with rename={old: new}"
+            " Keep the code file or SeisBench's layout, or give new ids (rename={old: new}, --rename OLD=NEW)"
         )
 
 
