@@ -24,10 +24,10 @@ from seislatent.systems.codec.quantizer import EARLIER, nearest
 
 STEPS_PER_OCTAVE = 16
 """Energies are compared in sixteenths of an octave (0.19 dB)."""
-WORTH = 7
-"""What a token takes off a frame's energy, in these steps: 1.3 dB."""
-LOUDER = 4
-"""What a step of a frame's scale counts: half of its energy, so that a quiet piece keeps some tokens beside a loud one."""
+WORTH = 8
+"""What a token takes off a frame's energy, in these steps: 1.5 dB."""
+LOUDER = 6
+"""What a step of a frame's scale counts: three quarters of its energy, so that a quiet piece keeps tokens beside a loud one."""
 MOST = 32
 """Further tokens that a frame may get."""
 
