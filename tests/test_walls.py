@@ -45,7 +45,7 @@ def test_the_import_contract_holds():
 
 @pytest.mark.parametrize("path", OURS, ids=ids(OURS))
 def test_files_are_short_and_well_named(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 420
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= (420 if path in SOURCES else 500)
     assert not NAMES_NOT_USED & set(path.relative_to(ROOT).with_suffix("").parts)
 
 

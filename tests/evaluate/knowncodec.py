@@ -23,7 +23,7 @@ class KnownCodec(System, Codec):
     def __init__(self):
         super().__init__(None)
 
-    def encode(self, x, margin=0):
+    def encode(self, x, margin=0, ends=None):
         value = x[:, 0, margin : x.shape[2] - margin : self.frame].round().long()
         indices = torch.stack([value + 512] * self.books, 1)
         zero = torch.zeros(len(x), dtype=torch.long)

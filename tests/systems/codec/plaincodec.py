@@ -25,7 +25,7 @@ class PlainCodec(nn.Module):
         self.register_buffer("basis", basis / basis.norm(dim=1, keepdim=True))
         self.calls: list[tuple[int, ...]] = []
 
-    def encode(self, x, margin=0):
+    def encode(self, x, margin=0, ends=None):
         self.calls.append(tuple(x.shape))
         inner = x[:, 0, margin : x.shape[2] - margin]
         offset, scale = gain.measure(inner, self.frame)
