@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from seislatent.batch import Batch
@@ -97,11 +97,20 @@ class Reconstructor(ABC):
 
 
 class Codec(ABC):
-    """Turns segments into tokens and back."""
+    """Turns segments into tokens and back.
+
+    To code whole traces and files (`systems/codec/stream.py`) it also tells, as attributes or properties: `sampling_rate_hz`;
+    `frame`, samples of one; `margin`, samples of context that it wants on either side; `books`; `bits_per_index`, in a file.
+    """
 
     @abstractmethod
-    def encode(self, x: Float[Tensor, "batch channel time"]) -> Tokens:
-        """Tokens of segments at the codec's own sampling rate, in any unit."""
+    def encode(
+        self, x: Float[Tensor, "batch channel time"], margin: int = 0, ends: Bool[Tensor, "batch 2"] | None = None
+    ) -> Tokens:
+        """Tokens of segments at the codec's own sampling rate, in any unit.
+
+        `margin` samples on either side are context, not coded; `ends` tells which segments begin and which end their trace.
+        """
 
     @abstractmethod
     def decode(self, tokens: Tokens, level: int | None = None) -> Float[Tensor, "batch channel time"]:
