@@ -70,6 +70,7 @@ CASES = {
     "levels": {},
     "plain": {"full_level": 1.0, "balanced": False},
     "alone": {"full_level": 1.0, "weights": ALONE},
+    "lend": {"lend": True},
 }
 
 
@@ -78,7 +79,8 @@ def six_steps(case, fabric):
     torch.manual_seed(fabric.global_rank)  # ranks start apart: the first one's weights must win
     system = EQCodec(replace(TINY, **CASES[case])).double()
     index = shares(fabric.world_size)[fabric.global_rank]
-    if case == "levels":
+    system.ends = lambda n, device: torch.arange(20).view(10, 2)[index] % 3 == 0
+    if case in ("levels", "lend"):
         system.levels = lambda n, device: torch.arange(10)[index] % 3 + 1
     with wide():
         engine = Engine(system, recipe(system), fabric)

@@ -23,8 +23,8 @@ from seislatent.signal import gain
 from seislatent.systems.codec.eqcodec import EQCodec, EQCodecConfig
 
 HERE = Path(__file__).parent
-GOLDEN = {"codec/eqcodec": (3_117_121, 254_787), "codec/eqcodec_small": (743_481, 0)}
-"""Numbers that encoder and decoder, and the discriminators of a preset learn."""
+GOLDEN = {"codec/eqcodec": (3_113_025, 254_787), "codec/eqcodec_small": (761_057, 0)}
+"""Numbers that encoder, decoder and what the quantiser foretells by, and the discriminators of a preset learn."""
 
 
 @pytest.fixture(autouse=True)
@@ -147,9 +147,24 @@ def test_what_lies_beyond_the_margin_does_not_matter():
     assert torch.equal(tokens.indices, system.encode(x, more).indices)
     x[:, :, more - 10 : more] = 3.0
     assert not torch.equal(tokens.indices[:, :, 0], system.encode(x, more).indices[:, :, 0])
-    alone = system.encode(x[:, :, more:-more])  # no context: the end values are held
-    held = torch.nn.functional.pad(x[:, :, more:-more], (MARGIN, MARGIN), mode="replicate")
-    assert torch.equal(alone.indices, system.encode(held, MARGIN).indices)
+    inner = x[:, :, more:-more]
+    held = torch.nn.functional.pad(inner, (MARGIN, MARGIN), mode="replicate")
+    neither = torch.zeros(3, 2, dtype=torch.bool)
+    assert torch.equal(system.encode(inner, ends=neither).indices, system.encode(held, MARGIN).indices)  # end values are held
+
+
+def test_without_context_a_record_is_a_whole_trace():
+    system, x = made(), normal(4, 1, 10 * FRAME + 2 * MARGIN)
+    inner = x[:, :, MARGIN:-MARGIN]
+    alone = system.encode(inner)
+    assert torch.equal(alone.indices, system.encode(x, MARGIN, torch.ones(4, 2, dtype=torch.bool)).indices)
+    assert not torch.equal(alone.indices, system.encode(x, MARGIN).indices)
+    x[:, :, :MARGIN], x[:, :, -MARGIN:] = 1e5, -7.0  # nothing beyond an end of a trace matters, and an end is one record's own
+    ends = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
+    found = system.encode(x, MARGIN, ends).indices
+    assert torch.equal(alone.indices[2], found[2])
+    for i in range(4):
+        assert torch.equal(system.encode(x[i : i + 1], MARGIN, ends[i : i + 1]).indices[0], found[i])
 
 
 def test_batch_size_does_not_matter():
@@ -187,8 +202,10 @@ def test_silence_and_constants(value):
     assert (y - value).abs().max() <= 1e-10 * abs(value)
 
 
-def test_saved_and_loaded_is_the_same(tmp_path):
-    system, x = made(), mixtures(3, 10)
+@pytest.mark.parametrize("lend", [False, True])
+def test_saved_and_loaded_is_the_same(lend, tmp_path):
+    system, x = made(lend=lend), mixtures(3, 10)
+    assert not any("lapped" in key for key in system.state_dict())
     path = catalog.save(tmp_path / "codec.safetensors", system, "codec/eqcodec")
     other = catalog.load(path).system
     assert type(other) is EQCodec and other.config == system.config
@@ -203,22 +220,26 @@ def test_saved_and_loaded_is_the_same(tmp_path):
 # -- turns ------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lend", [False, True])
 @pytest.mark.parametrize("balanced", [True, False])
 @pytest.mark.parametrize("weights", [TINY.weights, ALONE])
-def test_turns(balanced, weights, fabric):
-    system = made(balanced=balanced, weights=weights)
+def test_turns(balanced, weights, lend, fabric):
+    """`spread` is idle where nothing is lent."""
+    system = made(balanced=balanced, weights=weights, lend=lend)
     turns = list(system.turns(Batch(x=mixtures(4, 12))))
     assert [t.players for t in turns] == [*([("discriminator",)] if weights.keys() >= JUDGED else []), coders(system)]
     assert set().union(*(t.terms for t in turns)) == set(weights)
     assert (turns[-1].at is not None) == balanced
     engine = Engine(system, recipe(system), fabric)
     log = engine.step(Batch(x=mixtures(4, 12)))
-    assert log.keys() == weights.keys() | {f"gradient/{name}" for name in system.players()}
-    assert engine.balancer.sizes.keys() == (weights.keys() - {"real", "fake", "commit"} if balanced else set())
+    active = weights.keys() - ({"spread"} if not lend else set())
+    assert log.keys() == active | {f"gradient/{name}" for name in system.players()}
+    assert engine.balancer.sizes.keys() == (weights.keys() - {"real", "fake", "commit", "spread"} if balanced else set())
 
 
-def test_terms_teach_whom_they_should():
-    system = made()
+@pytest.mark.parametrize("lend", [False, True])
+def test_terms_teach_whom_they_should(lend):
+    system = made(lend=lend)
     system.train()
     judge, codec = system.turns(Batch(x=mixtures(4, 12)))
 
@@ -233,7 +254,12 @@ def test_terms_teach_whom_they_should():
         assert reached(codec.terms[name]) == {"encoder", "decoder"}, name
     for name in ("fool", "features"):
         assert reached(codec.terms[name]) == {"encoder", "decoder", "discriminators"}, name
-    assert codec.terms["commit"].shape == (3, 4, 12)
+    if lend:  # what is foretold learns from the quantiser's input alone, and nothing else from what is foretold
+        assert reached(codec.terms["spread"]) == {"quantizer"}
+        assert codec.terms["spread"].shape == (4, 12)
+    else:
+        assert codec.terms["spread"] is None
+    assert codec.terms["commit"].shape == ((4, 12, 2) if lend else (3, 4, 12))
     assert codec.terms["features"].shape == (4, 15) and codec.terms["waveform"].shape == (4,)
 
 
@@ -269,6 +295,27 @@ def test_levels_are_drawn():
     drawn = system.levels(6000, torch.device("cpu")).bincount(minlength=4)[1:] / 6000
     torch.testing.assert_close(drawn, torch.tensor([1 / 6, 1 / 6, 4 / 6]), rtol=0, atol=0.03)
     assert (made(full_level=1.0).levels(100, torch.device("cpu")) == 3).all()
+
+
+def test_ends_of_windows_are_drawn_and_counted_only_where_a_trace_ends():
+    cpu = torch.device("cpu")
+    torch.manual_seed(0)
+    drawn = made(alone=0.25).ends(4000, cpu)
+    assert drawn.shape == (4000, 2) and drawn.dtype == torch.bool
+    torch.testing.assert_close(drawn.float().mean(0), torch.tensor([0.25, 0.25]), rtol=0, atol=0.03)
+    assert not made(alone=0.0).ends(100, cpu).any() and made(alone=1.0).ends(100, cpu).all()
+    x = mixtures(4, 12)
+    offset, scale = gain.measure(x[:, 0, MARGIN:-MARGIN], FRAME)
+    whole = gain.normalise(x[:, 0], offset, scale, FRAME, MARGIN)[:, MARGIN:-MARGIN]
+    for alone in (0.0, 1.0):
+        system, heard = made(alone=alone, weights=ALONE), []
+        system.terms = lambda real, fake, coded, heard=heard: heard.extend([real, fake]) or {"waveform": fake.mean()}
+        list(system.turns(Batch(x=x)))
+        real, fake = (part[:, 0] for part in heard)
+        edge = FRAME // 4
+        assert torch.equal(real[:, edge:-edge], whole[:, edge:-edge]) and (fake[:, edge:-edge] != 0).all()
+        for part in (slice(0, edge), slice(-edge, None)):
+            assert torch.equal(real[:, part], alone * whole[:, part]) and ((fake[:, part] != 0) == bool(alone)).all()
 
 
 # -- learning ---------------------------------------------------------------------------------------------------------------------
@@ -312,15 +359,16 @@ def test_usage_of_the_codebooks_is_told(learnt):
     assert all(12 < told[f"perplexity/{k}"] <= 32 and told[f"dead/{k}"] < 0.5 for k in range(1, 5))
 
 
-def test_bf16_mixed_trains_as_float32_does():
+@pytest.mark.parametrize("lend", [False, True])
+def test_bf16_mixed_trains_as_float32_does(lend):
     lines = {}
     for precision in ("32-true", "bf16-mixed"):
         torch.manual_seed(0)
-        system = EQCodec(replace(OVERFIT, weights=TINY.weights))
+        system = EQCodec(replace(OVERFIT, weights=TINY.weights, lend=lend))
         engine = Engine(system, recipe(system), Fabric(accelerator="cpu", devices=1, precision=precision))
         lines[precision] = [engine.step(Batch(x=mixtures(8, 12))) for _ in range(20)]
         assert all(v.dtype == torch.float32 for v in system.state_dict().values())
-    for term in TINY.weights:
+    for term in TINY.weights.keys() - ({"spread"} if not lend else set()):
         exact, rough = (torch.tensor([line[term] for line in lines[p]]) for p in lines)
         assert rough.isfinite().all() and not torch.equal(rough, exact)
         assert (rough - exact).abs().mean() < 0.1 * exact.abs().mean(), term
@@ -335,7 +383,8 @@ class Drawn:
         return Batch(x=mixtures(10, 12)[chosen])
 
 
-def test_stages_lead_to_the_weights_of_one_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("lend", [False, True])
+def test_stages_lead_to_the_weights_of_one_run(lend, tmp_path, monkeypatch):
     """Bit for bit, with discriminators, balancer, levels at random and entries revived on the way."""
     revived = []
     monkeypatch.setattr(EQCodec, "diagnostics", lambda self: revived.append(int((self.quantizer.share == 1).sum())) or {})
@@ -343,7 +392,7 @@ def test_stages_lead_to_the_weights_of_one_run(tmp_path, monkeypatch):
     for folder, stages in (("straight", 1), ("stages", 8)):
         for stage in range(stages):
             torch.manual_seed(stage)  # other first weights: all that the next step depends on comes from the file
-            system = EQCodec(TINY)
+            system = EQCodec(replace(TINY, lend=lend))
             how = recipe(system, stage_minutes=1e-9 if stages > 1 else 0.0, **rules)
             train(system, how, Drawn(), tmp_path / folder)
     (a, about), (b, about_b) = (checkpoint.read(tmp_path / f / "last.safetensors") for f in ("straight", "stages"))
