@@ -53,6 +53,13 @@ def test_the_run_holds_what_was_asked_for(trained):
     assert catalog.preset(out / "preset.yaml").recipe["steps"] == 4
 
 
+def test_a_run_has_a_folder_of_its_own_and_may_do_without_validation(run, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    never = ["--recipe.validate_every", "0", "--recipe.monitor", "", "--recipe.steps", "1"]
+    code, told, err = run("train", "codec/eqcodec_small", "--data", folder, *TINY, *never, "--json")
+    assert code == 0 and told["weights"] == "runs/codec/eqcodec_small/system.safetensors", err
+
+
 def test_the_same_command_goes_on_and_another_is_refused(run, trained):
     train, out = trained
     before = catalog.load(out / "best.safetensors").digest

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("name", metavar="NAME", help="preset (seislatent list tells them), or a preset's YAML file")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of training records; several are separated by commas")
-    parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/NAME)")
     parser.add_argument("--init-from", metavar="MODEL", help="preset or .safetensors file whose weights are the start")
     parser.add_argument(
         "--resume",
@@ -38,19 +38,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         key, _, rest = name.partition(".")
         if rest:
             keys[key][rest] = value
+    name = Path(args.name)
+    out = Path(args.out or Path("runs", name.stem if name.suffix else name))
     path = catalog.train(
         args.name,
         args.data if Path(args.data).exists() else args.data.split(","),
-        args.out,
+        out,
         **keys,
         init_from=args.init_from,
         resume=args.resume,
         overwrite=args.overwrite,
     )
-    told = Path(args.out, "log.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    told = Path(out, "log.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     if "stopped by a signal" in told:  # the engine has saved the run; 0 is for runs that went as far as they were asked to
         raise KeyboardInterrupt
-    return {"run": str(args.out), "weights": str(path)}
+    return {"run": str(out), "weights": str(path)}
 
 
 def text(result: dict[str, Any]) -> str:

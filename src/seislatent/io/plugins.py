@@ -6,6 +6,7 @@ import bz2
 import gzip
 import logging
 import lzma
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,19 @@ REFUSED = frozenset({"PICKLE"})
 
 UNPACKED_BYTES = 4 << 30
 """A compressed file that holds more is refused."""
+
+
+@contextmanager
+def _silent() -> Iterator[list[warnings.WarningMessage]]:
+    """ObsPy's warnings in a list; what its callbacks from C cannot raise goes to the log instead of the terminal."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda told: log.debug("ObsPy: %s", told.exc_value)
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            yield told
+    finally:
+        sys.unraisablehook = hook
 
 
 def formats() -> list[str]:
@@ -54,8 +68,7 @@ def detect(path: str | Path, *, shown: str = "") -> str:
         raise SeislatentError(f"{path} {what}: give the path of one waveform file")
     if path.stat().st_size == 0:
         raise SeislatentError(f"{shown or path} is empty (0 bytes): nothing to read")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silent():
         for name in formats():
             try:
                 if _plugin(name, "isFormat")(str(path)):
@@ -74,8 +87,7 @@ def load(source: str | BinaryIO, name: str, path: str, **options: Any) -> Stream
         SeislatentError: the plug-in fails; the line names `path`.
     """
     try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+        with _silent() as told:
             stream = _plugin(name, "readFormat")(source, **options)
     except Exception as error:
         raise SeislatentError(f"{path} looks like {name} but cannot be read: {one_line(error)}") from error
