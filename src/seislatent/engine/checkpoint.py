@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from seislatent.errors import SeislatentError
@@ -27,8 +27,10 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, A
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     # clone: safetensors refuses tensors that share their memory, such as tied weights
-    save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, part, {"about": json.dumps(about)})
-    with open(part, "rb") as file:
+    whole = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
+    with open(part, "wb") as file:  # not save_file, whose files only their owner may read
+        file.write(whole)
+        file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
 
