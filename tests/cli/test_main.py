@@ -47,7 +47,7 @@ def test_help_lists_the_verbs(run):
         (["list", "extra"], "unknown option 'extra'"),
         (["encode", "in.mseed"], "the following arguments are required: OUT"),
         (["encode", "a", "b", "--level", "four"], "argument --level: invalid int value: 'four'"),
-        (["train", "codec/eqcodec"], "--data, --out"),
+        (["train", "codec/eqcodec"], "required: --data"),
         ([*TRAIN, "--system.boks", "3"], "did you mean '--system.books'?"),
         ([*TRAIN, "--recipe.steps", "many"], "--recipe.steps: must be int, not 'many'"),
         (["evaluate", "beauty", "--systems", "a", "--data", "b", "--out", "c"], "invalid choice: 'beauty'"),

@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         key, _, rest = name.partition(".")
         if rest:
             keys[key][rest] = value
-    name = Path(args.name)
-    out = Path(args.out or Path("runs", name.stem if name.suffix else name))
+    preset = Path(args.name)
+    out = Path(args.out or Path("runs", preset.stem if preset.suffix else preset))
     path = catalog.train(
         args.name,
         args.data if Path(args.data).exists() else args.data.split(","),

@@ -77,7 +77,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise SeislatentError(f"{path} has no column trace_name: it names the array of each record")
     if table["trace_name"].isna().any():
         row = int(table["trace_name"].isna().to_numpy().argmax()) + 2
-        raise SeislatentError(f"{path}, line {row}: no trace_name, which names the array of the record: give it, or take the line out")
+        raise SeislatentError(f"{path}, line {row}: no trace_name, which names the record's array: give it, or take the line out")
     taken = set(table.columns)
     names = {}
     for other, name in OTHER_NAMES.items():
