@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from seislatent.errors import SeislatentError
@@ -27,10 +27,11 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, A
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     # clone: safetensors refuses tensors that share their memory, such as tied weights
-    whole = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
-    with open(part, "wb") as file:  # not save_file, whose files only their owner may read
-        file.write(whole)
-        file.flush()
+    save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, part, {"about": json.dumps(about)})
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(part, 0o666 & ~mask)  # save_file lets only the owner read
+    with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
 
