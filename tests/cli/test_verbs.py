@@ -78,6 +78,8 @@ def test_long_ids_are_renamed_and_lost_files_say_what_is_lost(run, weights, tmp_
     sl.load(weights).encode(trace).write(code_file)
     code, _, err = run("decode", code_file, back, "--system", weights)
     assert code == 1 and ".TOOLONG..BHZ" in err and "--rename" in err
+    code, _, err = run("decode", code_file, back, "--system", weights, "--rename", ".TOLONG..BHZ=XX.SHORT..BHZ")
+    assert code == 1 and "did you mean '.TOOLONG..BHZ'" in err
     code, _, err = run("decode", code_file, back, "--system", weights, "--rename", ".TOOLONG..BHZ=XX.SHORT..BHZ")
     assert code == 0 and obspy.read(str(back))[0].id == "XX.SHORT..BHZ", err
     code_file.write_bytes(code_file.read_bytes()[: -sl.Codes.read(code_file).body.nbytes])

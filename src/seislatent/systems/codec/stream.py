@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from obspy import Stream, Trace
 
 from seislatent.components import UNORIENTED, unoriented
-from seislatent.errors import SeislatentError
+from seislatent.errors import SeislatentError, unknown
 from seislatent.io import files, miniseed
 from seislatent.io.slat import Codes, Damage
 from seislatent.io.slat_lossless import chunk_samples
@@ -384,6 +384,8 @@ def decode_file(
     may_write(target, overwrite)
     codes = source if isinstance(source, Codes) else Codes.read(source)
     fit(model, codes)
+    for old in set(rename or {}) - {e.channel.id for e in codes.traces}:
+        raise SeislatentError(unknown("id to rename", old, {e.channel.id for e in codes.traces}))
     if misfits := dict.fromkeys(e.channel.id for e in codes.traces if not miniseed.fits(e.channel)).keys() - (rename or {}).keys():
         raise miniseed.IdsTooLong(misfits)
     damage = _examined(codes, level, strict)
