@@ -165,6 +165,25 @@ def test_a_claim_without_samples_and_a_row_without_a_name(tmp_path):
         SeisBenchFile(folder)
 
 
+@pytest.mark.parametrize("column, value", [
+    ("trace_history", "once upon a time"), ("trace_history", "0.5"), ("trace_azimuths_deg", "[1,2"), ("trace_dips_deg", "{}"),
+    ("trace_npts", "many"), ("trace_dips_deg", "[]"),
+])  # fmt: skip
+def test_cells_that_make_no_sense_are_told(column, value, tmp_path):
+    folder = hand_made(tmp_path / "a", {"trace_name": ["y"], column: [value]}, {"y": np.zeros((3, 4))}, sampling_rate=1)
+    with pytest.raises(SeislatentError, match="metadata of y cannot be understood"):
+        SeisBenchFile(folder)[0]
+
+
+def test_times_and_counts_that_cannot_be_are_missing(tmp_path):
+    from seislatent.data.records import open_records
+
+    table = {"trace_name": ["y", "y"], "trace_start_time": ["-5", "9999-01-01"], "trace_npts": ["inf", "99999999999999999999"]}
+    folder = hand_made(tmp_path / "a", table, {"y": np.zeros((3, 4))}, sampling_rate=1)
+    found = open_records(folder).metadata
+    assert found["start_ns"].isna().all() and found["trace_npts"].isna().all()
+
+
 def _peak(job):
     records, i = job
     return float(np.abs(records[i].data).max())

@@ -136,6 +136,8 @@ def _table(metadata: pd.DataFrame, name: str) -> pd.DataFrame:
             table[column] = table[column].astype(object).where(table[column].notna(), None) if column in table else None
         else:
             values = pd.to_numeric(table[column], errors="coerce") if column in table else pd.Series(np.nan, index=table.index)
+            if kind == "Int64" and values.dtype.kind != "i":  # what is no whole number is missing
+                values = values.astype(float).where(lambda v: (v % 1 == 0) & (v.abs() < 2**53))
             table[column] = values.astype(kind)
     return table
 

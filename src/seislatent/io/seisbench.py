@@ -114,6 +114,14 @@ class SeisBenchFile(Sequence[Waveform]):
         if not -len(self) <= i < len(self):
             raise IndexError(f"record {i} of {len(self)} in {self.folder}")
         row = {k: v for k, v in self.metadata.iloc[i].to_dict().items() if v is not None and v is not pd.NA and v == v}
+        try:
+            return self._waveform(row)
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+            what = f"metadata of {row['trace_name']} cannot be understood ({' '.join(str(error).split())})"
+            raise SeislatentError(f"{self.folder}: {what}: mend it") from error
+
+    def _waveform(self, row: dict[str, Any]) -> Waveform:
+        """The record of a row of the table, without what is missing there."""
         data = self._samples(row)
         about = self._formats[row["trace_chunk"]]
         order = str(about.get("component_order", ""))

@@ -94,7 +94,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def _starts(table: pd.DataFrame) -> pd.Series:
     """Nanoseconds since 1970 of the first sample; missing where neither a column nor the trace's name says it."""
     texts = table["trace_start_time"] if "trace_start_time" in table else pd.Series(None, index=table.index, dtype=object)
-    times = pd.to_datetime(texts, utc=True, errors="coerce", format="mixed").dt.as_unit("ns")
+    times = pd.to_datetime(texts, utc=True, errors="coerce", format="mixed")
+    times = times.where(times.dt.year.between(1678, 2261)).dt.as_unit("ns")
     stamps = table["trace_name"].str.extract(_STAMP)
     whole = pd.to_datetime(stamps[0], utc=True, errors="coerce", format="%Y%m%d%H%M%S").dt.as_unit("ns")
     whole += pd.to_timedelta(pd.to_numeric(stamps[1], errors="coerce").fillna(0) * 10, unit="ms").dt.as_unit("ns")
