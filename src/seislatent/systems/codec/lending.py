@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seislatent.errors import SeislatentError
 from seislatent.nn.processes import full, gathered, total
 from seislatent.systems.codec.quantizer import EARLIER, nearest
 
@@ -72,6 +73,8 @@ class LendingQuantizer(nn.Module):
 
     def __init__(self, books: int, entries: int, latent: int, decay: float = 0.99, alive: float = 0.1):
         super().__init__()
+        if books > MOST + 1:
+            raise SeislatentError(f"{books} books that lend: a frame alone would need a token of each; give at most {MOST + 1}")
         self.decay, self.alive = decay, alive
         self.spread = Spread(latent)
         self.register_buffer("codebooks", torch.zeros(books, entries, latent))
@@ -87,7 +90,9 @@ class LendingQuantizer(nn.Module):
 
     def ranks(self, first: Int[Tensor, "batch frame"], scale: Int[Tensor, "batch frame"]) -> Int[Tensor, "batch frame token"]:
         """The order in which further tokens are given out, from 0: the first f of f frames make level 2, and so on."""
-        left = (STEPS_PER_OCTAVE * self.energy.clamp_min(1e-30).log2()).round().long()[first] + LOUDER * scale
+        # in float64: logarithms in float32 differ in their last digit from machine to machine, and then so may what they round to
+        steps = (STEPS_PER_OCTAVE * self.energy.double().clamp(1e-30, 1e30).log2()).round().long()
+        left = steps[first] + LOUDER * scale
         wish = left[..., None] - WORTH * torch.arange(MOST, device=first.device)
         order = wish.flatten(1).sort(dim=1, descending=True, stable=True).indices
         places = torch.arange(order.shape[1], device=first.device).expand_as(order)
