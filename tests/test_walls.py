@@ -35,6 +35,12 @@ def imports(path):
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
+def test_tests_have_names_of_their_own():
+    """Two test modules of one name cannot be collected in one run."""
+    found = [p.name for p in (ROOT / "tests").rglob("*.py") if p.name != "conftest.py"]
+    assert len(found) == len(set(found)), sorted(n for n in found if found.count(n) > 1)
+
+
 def test_the_import_contract_holds():
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint(['--no-cache'])"],

@@ -25,7 +25,7 @@ from torch import Tensor
 from seislatent import __version__, config
 from seislatent.config import Nested
 from seislatent.engine import checkpoint
-from seislatent.errors import SeislatentError, unknown
+from seislatent.errors import SeislatentError, UsageError, unknown
 from seislatent.systems.base import Codec, System
 from seislatent.systems.codec.eqcodec import EQCodec
 
@@ -343,6 +343,10 @@ def train(
     torch.manual_seed(how.seed)
     learner = build(it.system, it.config, system)
     cls, settings = source(it, dataset)
+    for key in ("sampling_rate_hz", "frame"):
+        ours, theirs = getattr(learner, key, None), getattr(settings, key, None)
+        if None not in (ours, theirs) and ours != theirs:
+            raise UsageError(f"the system works with {key} {ours:g}, the dataset gives {theirs:g}: add --dataset.{key} {ours:g}")
     if init_from is not None:
         path = Path(init_from) if str(init_from).endswith(".safetensors") else packaged(str(init_from))
         tensors, told = checkpoint.read(path)

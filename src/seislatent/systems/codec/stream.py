@@ -168,8 +168,8 @@ def encode(model: Any, source: Stream | Trace | Waveform | Iterable[Waveform], l
 
     Args:
         model: a loaded codec: `.system`, `.name`, `.version`, `.digest`.
-        source: an ObsPy stream or trace, or waveforms; every trace, and every row of a waveform, becomes a trace of the file. Masked samples
-            become gaps.
+        source: an ObsPy stream or trace, or waveforms; every trace, and every row of a waveform, becomes a trace of the file.
+            Masked samples become gaps.
         level: levels to store, all by default.
 
     Raises:
@@ -274,7 +274,8 @@ def fit(model: Any, codes: Codes) -> None:
         raise SeislatentError(f"{needs}: load them first")
     own = head_of(model)
     if own.digest != head.digest:
-        raise SeislatentError(f"{needs}; given is {own.codec}, version {own.version}, weights {own.digest}: load those it needs")
+        given = f"{own.codec}, version {own.version}, weights {own.digest}"
+        raise SeislatentError(f"{needs}; given is {given}: load those it needs (--system FILE)")
     if (own.frame, own.sampling_rate_hz, own.bits) != (head.frame, head.sampling_rate_hz, head.bits) or own.level < head.level:
         raise SeislatentError(f"the code file contradicts its weights {head.digest}: it was not written by this program")
 

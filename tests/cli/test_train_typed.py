@@ -60,6 +60,14 @@ def test_a_run_has_a_folder_of_its_own_and_may_do_without_validation(run, folder
     assert code == 0 and told["weights"] == "runs/codec/eqcodec_small/system.safetensors", err
 
 
+def test_system_and_dataset_must_agree_on_rate_and_frame(run, folder, tmp_path):
+    train = ["train", "codec/eqcodec_small", "--data", folder, *TINY, "--out", tmp_path / "x"]
+    code, _, err = run(*train, "--system.sampling_rate_hz", "20")
+    assert code == 2 and "add --dataset.sampling_rate_hz 20" in err
+    code, _, err = run(*train, "--system.strides", "[4, 5]")
+    assert code == 2 and "add --dataset.frame 20" in err and not (tmp_path / "x").exists()
+
+
 def test_the_same_command_goes_on_and_another_is_refused(run, trained):
     train, out = trained
     before = catalog.load(out / "best.safetensors").digest
