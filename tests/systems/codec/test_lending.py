@@ -258,6 +258,10 @@ def test_sums_are_never_taken_in_half_precision():
     q, scale = made(), drawn(5, 5, 7)
     coded = q(vectors(5, 4, 7).bfloat16(), LEVELS, scale)
     assert {t.dtype for t in (coded.value, coded.commit, coded.spread)} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = q(vectors(5, 4, 7), LEVELS, scale)
+    assert {t.dtype for t in (rough.value, rough.commit, rough.spread)} == {torch.float32}
+    assert {t.dtype for _, x, w, _, e in rough.fine for t in (x, w, e)} == {torch.float32}
     q.update(coded)
     assert q.codebooks.dtype == q.mass.dtype == q.energy.dtype == torch.float32 and q.codebooks.isfinite().all()
 
@@ -334,6 +338,19 @@ def test_dead_entries_become_the_worst_vectors_and_their_statistics_start_afresh
     q.share[0] = torch.tensor([1.0, 0.01, 0.01, 0.01])
     q.update(q(torch.tensor([[[0.0, 0.1]]]), torch.tensor([1]), scale[:, :2]))  # more dead entries than vectors
     assert (q.share[0] == 1.0).sum() == 2 and q.codebooks.isfinite().all()
+
+
+def test_revival_with_little_left_to_tell_does_not_run_away():
+    """Many entries for few vectors, and a short memory: late rounds divide by a small size, yet their rests are not the worst."""
+    torch.manual_seed(0)
+    q, z, scale = LendingQuantizer(8, 48, 8, decay=0.5).requires_grad_(False), vectors(6, 8, 10), drawn(6, 6, 10)
+    level, errors = torch.full((6,), 8), []
+    for _ in range(60):
+        coded = q(z, level, scale)
+        errors.append(float((z - coded.value).square().mean()))
+        q.update(coded)
+    assert max(errors[1:]) < 0.2 * errors[0] and errors[-1] < 1e-3 * errors[0], errors
+    assert q.codebooks.abs().max() < 100
 
 
 def test_energies_follow_the_data():

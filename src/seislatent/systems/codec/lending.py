@@ -46,7 +46,10 @@ class Lent:
     coarse: tuple[Tensor, Tensor, Tensor]
     """For book 1: vectors [row latent], indices [row], energies left [row]."""
     fine: list[tuple[int, Tensor, Tensor, Tensor, Tensor]]
-    """For each round: book, vectors and weights [row latent], indices [row], errors [row]."""
+    """For each round: book, vectors and weights [row latent], indices [row], errors [row].
+
+    Vectors are relative to the round's size and errors are not: late rounds must not pass for the worst, or their entries grow.
+    """
 
 
 class Spread(nn.Module):
@@ -119,7 +122,7 @@ class LendingQuantizer(nn.Module):
         held = rows.detach()
         first = nearest(held, self.codebooks[0])
         rest = held - nn.functional.embedding(first, self.codebooks[0])
-        told = self.spread(held - rest)
+        told = full(self.spread(held - rest))
         unit = told.detach().exp().flatten(0, 1)
         weight = _weight(unit)
         count = (self.ranks(first, scale) < (level[:, None, None] - 1) * rows.shape[1]).sum(2).flatten()
@@ -131,7 +134,7 @@ class LendingQuantizer(nn.Module):
             index = nearest_weighted(x, self.codebooks[k], w)
             after = x - self.codebooks[k][index]
             left = left.index_copy(0, here, after * size)
-            fine.append((k, x, w, index, (w * after.square()).sum(1)))
+            fine.append((k, x, w, index, size**2 * (w * after.square()).sum(1)))
         value = held - (left * unit).view_as(held)
         likelihood = (told + 0.5 * (rest * torch.exp(-told)).square()).mean(2)
         commit = torch.stack([(rows - (held - rest)).square().mean(2), (rows - value).square().mean(2)], 2)
