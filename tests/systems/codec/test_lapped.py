@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_codec import FRAME, MARGIN, TINY
+from small_codec import FRAME, MARGIN, TINY, made
 
-from seislatent.systems.codec import segments
+from seislatent import catalog
+from seislatent.systems.codec import segments, stream
 from seislatent.systems.codec.eqcodec import EQCodec, Lapped
+from seislatent.waveform import Channel, Waveform
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +129,24 @@ def test_ends_and_joins_of_a_trace_are_no_worse_than_the_rest(samples, monkeypat
     rest = np.sqrt((rest**2).mean())
     for part in (error[ends], error[joins]):
         assert not len(part) or np.sqrt((part**2).mean()) < 1.5 * rest
+
+
+@pytest.mark.parametrize("lend", [False, True])
+def test_a_file_is_the_same_in_pieces_and_serves_every_level(lend, monkeypatch):
+    real = segments.Head
+    monkeypatch.setattr(segments, "Head", lambda **named: real(**named, hop=4, run=2))
+    model, rng = catalog.wrap(made(lend=lend), "codec/eqcodec"), np.random.default_rng(0)
+    x = rng.normal(size=2000) * np.where(np.arange(2000) < 900, 1.0, 300.0)
+    whole, pieces = (segments.StreamEncoder(model, None, 40.0) for _ in range(2))
+    runs = whole.feed(x) + whole.close()
+    again = [run for at in range(0, 2000, 77) for run in pieces.feed(x[at : at + 77])] + pieces.close()
+    for a, b in zip(runs, again, strict=True):
+        assert a.offsets == b.offsets
+        assert all(np.array_equal(p, q) for p, q in zip(a.scales + a.indices, b.scales + b.indices, strict=True))
+    wave = Waveform(data=x[None], sampling_rate_hz=40.0, channels=(Channel(code="HHZ"),), start_ns=0)
+    codes = stream.encode(model, wave)
+    for level in (1, 2, 3):
+        lower = stream.encode(model, wave, level)
+        assert codes.truncate(level).to_bytes() == lower.to_bytes()
+        (a,), (b,) = stream.decode_waveforms(model, codes, level), stream.decode_waveforms(model, lower)
+        assert np.array_equal(a.data, b.data) and a.data.shape == (1, 2000)
