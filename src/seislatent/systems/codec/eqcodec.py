@@ -114,12 +114,12 @@ class Lapped(nn.Module):
         super().__init__()
         self.frame, self.around = frame, frame // 4
         lap, rise = frame + 2 * self.around, 2 * self.around
-        edge = torch.sin(0.5 * math.pi * torch.sin(0.5 * math.pi * (torch.arange(rise) + 0.5) / rise) ** 2)
+        edge = torch.sin(0.5 * math.pi * torch.sin(0.5 * math.pi * (torch.arange(rise).double() + 0.5) / rise) ** 2)
         window = torch.cat([edge, torch.ones(lap - 2 * rise), edge.flip(0)])
-        phase = math.pi / frame * (torch.arange(lap) + frame - self.around + 0.5)
+        phase = math.pi / frame * (torch.arange(lap).double() + frame - self.around + 0.5)
         cosines = math.sqrt(2 / frame) * window * torch.cos(phase * (torch.arange(latent) + 0.5)[:, None])
-        self.register_buffer("cosines", cosines[:, None], persistent=False)
-        self.register_buffer("ratio", (edge.flip(0) / edge)[self.around :], persistent=False)
+        self.register_buffer("cosines", cosines[:, None].float(), persistent=False)
+        self.register_buffer("ratio", (edge.flip(0) / edge)[self.around :].float(), persistent=False)
 
     def analyse(self, x: Float[Tensor, "batch 1 time"], margin: int) -> Float[Tensor, "batch latent frame"]:
         """Coefficients of the frames between `margin` samples on both sides."""

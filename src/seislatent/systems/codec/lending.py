@@ -1,14 +1,17 @@
 """Residual vector quantisation in which quiet seconds lend their tokens to loud ones.
 
-    z [b d f] --book 1, a token a frame--> coarse sum, and from its indices, in whole numbers, how much each frame has left to tell
-    books 2 ... : as many tokens again a level, each given to the frame that has most left; a frame's next token is its next book
+    z [b d f] --book 1, a token a frame--> coarse sum --Spread--> how much each number has left to tell, in whole steps [b f d]
+    books 2 ... : as many tokens again a level, each given to the frame that has most left, for the numbers that have most left
 
-A constant rate of tokens, yet bits where the energy is, which is what a transform coder with an entropy coder lives on. Who gets
-a token follows from whole numbers alone (indices of book 1, scale steps of `seislatent.signal.gain`), so every decoder agrees;
-level k of the code is a prefix of level k + 1, as in the plain quantiser (`quantizer.py`).
+A constant rate of tokens, yet bits where the energy is, which is what a transform coder with an entropy coder lives on. Who gets a
+token follows from whole numbers alone, so every decoder agrees; level k of the code is a prefix of level k + 1, as in the plain
+quantiser (`quantizer.py`). What the rest is like is foretold from the coarse sum by a small network, in float64 and rounded to
+sixteenths of an octave, so that machines that differ in the last bit do not differ in the outcome.
 
-Fine books count in the unit that the coarse sum foretells (`Spread`): what is left after a few books is noise of a spectrum and an
-envelope that can be guessed, and 1024 entries need not hold every such shape. Tokens beyond the last book use it again, smaller.
+A fine token tells of the `PART` numbers of its frame with the largest foretold powers, in units of these, largest first: 1024
+entries are many in 10 dimensions and few in 40. Then their powers are worn down as reverse water-filling says it (Cover and Thomas
+2006, section 10.3.3), and the frame gets in line again. A frame's next token is its next book; the last book serves all further
+ones.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -23,13 +27,15 @@ from seislatent.errors import SeislatentError
 from seislatent.nn.processes import full, gathered, total
 from seislatent.systems.codec.quantizer import EARLIER, nearest
 
+PART = 10
+"""Numbers of a frame that a fine token tells of."""
 STEPS_PER_OCTAVE = 16
-"""Energies are compared in sixteenths of an octave (0.19 dB)."""
-WORTH = 8
-"""What a token takes off a frame's energy, in these steps: 1.5 dB."""
+"""Powers are told in sixteenths of an octave (0.19 dB)."""
+BITS = 6
+"""Of a token's 10 bits, what water-filling counts on: measured, 3.8 dB in 10 numbers."""
 LOUDER = 6
-"""What a step of a frame's scale counts: three quarters of its energy, so that a quiet piece keeps tokens beside a loud one."""
-MOST = 32
+"""What a step of a frame's scale counts: three quarters of its power, so that a quiet piece keeps tokens beside a loud one."""
+MOST = 40
 """Further tokens that a frame may get."""
 
 
@@ -42,63 +48,83 @@ class Lent:
     commit: Float[Tensor, "batch frame step"]
     """Mean square that is left after book 1, and after all tokens, with gradient to the input."""
     spread: Float[Tensor, "batch frame"]
-    """Negative logarithm of the likelihood of what book 1 leaves, in the foretold unit: what `Spread` learns from."""
+    """Negative logarithm of the likelihood of what book 1 leaves, by the foretold powers: what `Spread` learns from."""
     coarse: tuple[Tensor, Tensor, Tensor]
-    """For book 1: vectors [row latent], indices [row], energies left [row]."""
+    """For book 1: vectors [row latent], indices [row], errors [row]."""
     fine: list[tuple[int, Tensor, Tensor, Tensor, Tensor]]
-    """For each round: book, vectors and weights [row latent], indices [row], errors [row].
-
-    Vectors are relative to the round's size and errors are not: late rounds must not pass for the worst, or their entries grow.
-    """
+    """For each round: book from 0, vectors and weights [row part], indices [row], errors [row]."""
 
 
 class Spread(nn.Module):
-    """Foretells the size of the rest from the coarse sum around it, as a natural logarithm."""
+    """Foretells the power of the rest from the coarse sum around it, in octaves."""
 
     def __init__(self, latent: int, width: int = 64):
         super().__init__()
-        wide, narrow = nn.Conv1d(latent, width, 3, padding=1), nn.Conv1d(width, latent, 1)
-        self.layers = nn.Sequential(wide, nn.ELU(), nn.Conv1d(width, width, 3, padding=1), nn.ELU(), narrow)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(a, b, k, padding=k // 2) for a, b, k in ((latent, width, 3), (width, width, 3), (width, latent, 1))
+        )
 
     def forward(self, coarse: Tensor) -> Tensor:
-        """[b f d] -> [b f d]."""
-        return self.layers(torch.log(coarse.square() + 1e-3).transpose(1, 2)).transpose(1, 2).clamp(-7, 3)
+        """[b f d] -> [b f d], in the precision of the input."""
+        h = torch.log(coarse.square() + 1e-3).transpose(1, 2)
+        for i, layer in enumerate(self.layers):
+            weight, bias = (p.to(h) for p in layer.parameters())
+            h = F.conv1d(F.elu(h) if i else h, weight, bias, padding=weight.shape[2] // 2)
+        return h.transpose(1, 2).clamp(-20, 8)
 
 
 class LendingQuantizer(nn.Module):
-    """`books` codebooks of `entries` vectors. `forward` is pure; `update` moves the codebooks, the same on every process."""
+    """A coarse book of the whole latent, and fine ones of a part. `forward` is pure; `update` moves the books, on all processes."""
 
-    codebooks: Tensor
+    coarse: Tensor
+    fine: Tensor
     share: Tensor
     mass: Tensor
-    energy: Tensor
     started: Tensor
 
     def __init__(self, books: int, entries: int, latent: int, decay: float = 0.99, alive: float = 0.1):
         super().__init__()
-        if books > MOST + 1:
-            raise SeislatentError(f"{books} books that lend: a frame alone would need a token of each; give at most {MOST + 1}")
-        self.decay, self.alive = decay, alive
+        if books < 2 or books - 1 > MOST or latent < PART:
+            raise SeislatentError(f"lend: takes 2 to {MOST + 1} books and a latent of at least {PART}, not {books} and {latent}")
+        self.decay, self.alive, self.books = decay, alive, books
         self.spread = Spread(latent)
-        self.register_buffer("codebooks", torch.zeros(books, entries, latent))
+        self.register_buffer("coarse", torch.zeros(entries, latent))
+        seeded = torch.Generator().manual_seed(0)
+        self.register_buffer("fine", torch.randn(books - 1, entries, PART, generator=seeded))
         self.register_buffer("share", torch.ones(books, entries))
         """Running use of an entry, relative to 1 / entries."""
-        self.register_buffer("mass", torch.ones(books, entries, latent))
-        """Running weight of what an entry is the mean of."""
-        self.register_buffer("energy", torch.ones(entries))
-        """Running mean of what an entry of book 1 leaves."""
+        self.register_buffer("mass", torch.ones(books - 1, entries, PART))
+        """Running weight of what a fine entry is the mean of."""
         self.register_buffer("started", torch.zeros(()))
 
-    # -- who gets a token
+    # -- who gets a token, and for which numbers
 
-    def ranks(self, first: Int[Tensor, "batch frame"], scale: Int[Tensor, "batch frame"]) -> Int[Tensor, "batch frame token"]:
+    def foretold(self, coarse: Float[Tensor, "batch frame latent"]) -> Int[Tensor, "batch frame latent"]:
+        """Powers of the rest in whole steps."""
+        with torch.autocast(coarse.device.type, enabled=False):
+            return (STEPS_PER_OCTAVE * self.spread(coarse.double())).round().long()
+
+    def rounds(self, power: Int[Tensor, "row latent"]) -> tuple[Int[Tensor, "row token part"], Int[Tensor, "row token part"]]:
+        """For each token that a frame may get, the numbers it tells of and their powers before it, largest first."""
+        power, parts, powers = power.clone(), [], []
+        several = torch.arange(1, PART + 1, device=power.device)
+        for _ in range(MOST):
+            falling, order = power.sort(dim=1, descending=True, stable=True)
+            falling, order = falling[:, :PART], order[:, :PART]
+            parts.append(order)
+            powers.append(falling)
+            level = torch.div(falling.cumsum(1) - 2 * BITS * STEPS_PER_OCTAVE, several, rounding_mode="floor")
+            shared = (falling > level).sum(1, keepdim=True).clamp_min(1)
+            power = power.scatter(1, order, torch.minimum(falling, level.gather(1, shared - 1)))
+        return torch.stack(parts, 1), torch.stack(powers, 1)
+
+    def ranks(
+        self, powers: Int[Tensor, "batch frame token part"], scale: Int[Tensor, "batch frame"]
+    ) -> Int[Tensor, "batch frame token"]:
         """The order in which further tokens are given out, from 0: the first f of f frames make level 2, and so on."""
-        # in float64: logarithms in float32 differ in their last digit from machine to machine, and then so may what they round to
-        steps = (STEPS_PER_OCTAVE * self.energy.double().clamp(1e-30, 1e30).log2()).round().long()
-        left = steps[first] + LOUDER * scale
-        wish = left[..., None] - WORTH * torch.arange(MOST, device=first.device)
+        wish = powers[..., 0] + LOUDER * scale[..., None]
         order = wish.flatten(1).sort(dim=1, descending=True, stable=True).indices
-        places = torch.arange(order.shape[1], device=first.device).expand_as(order)
+        places = torch.arange(order.shape[1], device=order.device).expand_as(order)
         return torch.empty_like(order).scatter_(1, order, places).view_as(wish)
 
     def slots(self, ranks: Int[Tensor, "batch frame token"], level: int) -> Int[Tensor, "batch stored"]:
@@ -109,10 +135,9 @@ class LendingQuantizer(nn.Module):
         key = torch.where(flat < (level - 1) * frames, flat // frames, level) * flat.shape[1] + where
         return key.sort(1).values[:, : (level - 1) * frames] % flat.shape[1]
 
-    def book(self, token: int) -> tuple[int, float]:
-        """Book of a frame's further token, and its size relative to the foretold unit."""
-        last = len(self.codebooks) - 2
-        return 1 + min(token, last), 2 ** (-max(0, token - last) * WORTH / STEPS_PER_OCTAVE / 2)
+    def book(self, token: int) -> int:
+        """Fine book, from 0, of a frame's further token."""
+        return min(token, self.books - 2)
 
     # -- coding
 
@@ -120,46 +145,46 @@ class LendingQuantizer(nn.Module):
         """Quantises z [batch latent frame] to each record's level; greedy, nearest entry first."""
         rows = z.transpose(1, 2).float()
         held = rows.detach()
-        first = nearest(held, self.codebooks[0])
-        rest = held - nn.functional.embedding(first, self.codebooks[0])
-        told = full(self.spread(held - rest))
-        unit = told.detach().exp().flatten(0, 1)
-        weight = _weight(unit)
-        count = (self.ranks(first, scale) < (level[:, None, None] - 1) * rows.shape[1]).sum(2).flatten()
-        left, fine = rest.flatten(0, 1) / unit, []
+        first = nearest(held, self.coarse)
+        value = F.embedding(first, self.coarse)
+        rest, told = held - value, full(self.spread(value))
+        likelihood = 0.5 * (told * 0.6931 + rest.square() * torch.exp2(-told)).mean(2)
+        parts, powers = self.rounds(self.foretold(value).flatten(0, 1))
+        ranks = self.ranks(powers.unflatten(0, held.shape[:2]), scale)
+        count = (ranks < (level[:, None, None] - 1) * rows.shape[1]).sum(2).flatten()
+        left, fine = rest.flatten(0, 1).clone(), []
         for token in range(int(count.max())):
             here = (count > token).nonzero()[:, 0]
-            k, size = self.book(token)
-            x, w = left[here] / size, weight[here]
-            index = nearest_weighted(x, self.codebooks[k], w)
-            after = x - self.codebooks[k][index]
-            left = left.index_copy(0, here, after * size)
-            fine.append((k, x, w, index, size**2 * (w * after.square()).sum(1)))
-        value = held - (left * unit).view_as(held)
-        likelihood = (told + 0.5 * (rest * torch.exp(-told)).square()).mean(2)
-        commit = torch.stack([(rows - (held - rest)).square().mean(2), (rows - value).square().mean(2)], 2)
+            part, unit, weight = parts[here, token], *_unit(powers[here, token])
+            k, whole = self.book(token), left[here]
+            x = whole.gather(1, part) / unit
+            index = nearest_weighted(x, self.fine[k], weight)
+            after = x - self.fine[k][index]
+            left[here] = whole.scatter(1, part, after * unit)
+            fine.append((k, x, weight, index, (weight * after.square()).sum(1)))
+        final = held - left.view_as(held)
+        commit = torch.stack([(rows - value).square().mean(2), (rows - final).square().mean(2)], 2)
         coarse = (held.flatten(0, 1), first.flatten(), rest.square().sum(2).flatten())
-        return Lent((rows + (value - held)).transpose(1, 2), commit, likelihood, coarse, fine)
+        return Lent((rows + (final - held)).transpose(1, 2), commit, likelihood, coarse, fine)
 
-    def decode(
-        self, indices: Int[Tensor, "batch book frame"], scale: Int[Tensor, "batch frame"]
-    ) -> Float[Tensor, "batch latent frame"]:
-        """Sum of the chosen entries of the books given."""
+    def decode(self, indices: Int[Tensor, "batch book frame"], scale: Int[Tensor, "batch frame"]) -> Tensor:
+        """[batch latent frame]: sum of the chosen entries of the books given."""
         level = indices.shape[1]
-        coarse = nn.functional.embedding(indices[:, 0], self.codebooks[0])
+        value = F.embedding(indices[:, 0], self.coarse)
         if level == 1:
-            return coarse.transpose(1, 2)
-        slots = self.slots(self.ranks(indices[:, 0], scale), level)
+            return value.transpose(1, 2)
+        parts, powers = self.rounds(self.foretold(value).flatten(0, 1))
+        parts, powers = parts.unflatten(0, value.shape[:2]), powers.unflatten(0, value.shape[:2])
+        slots = self.slots(self.ranks(powers, scale), level)
         frame, token = slots // MOST, slots % MOST
-        books, sizes = zip(*map(self.book, range(MOST)), strict=True)
-        chosen = self.codebooks[torch.tensor(books, device=token.device)[token], indices[:, 1:].flatten(1)]
-        chosen = chosen * torch.tensor(sizes, device=token.device)[token][..., None]
-        # token by token, so that sums are taken in one order everywhere
-        fine = torch.zeros_like(coarse)
-        for t in range(int(token.max()) + 1):
+        chosen = self.fine[token.clamp_max(self.books - 2), indices[:, 1:].flatten(1)]
+        value = value.clone()
+        for t in range(int(token.max()) + 1):  # one by one, so that sums are taken in one order everywhere
             row, place = (token == t).nonzero(as_tuple=True)
-            fine[row, frame[row, place]] += chosen[row, place]
-        return (coarse + self.spread(coarse).exp() * fine).transpose(1, 2)
+            at = frame[row, place]
+            unit, _ = _unit(powers[row, at, t])
+            value[row, at] = value[row, at].scatter_add(1, parts[row, at, t], unit * chosen[row, place])
+        return value.transpose(1, 2)
 
     def search(self, z: Tensor, beam: int, scale: Int[Tensor, "batch frame"]) -> Int[Tensor, "batch book frame"]:
         """Indices of all books for z [batch latent frame], by a beam search over each frame's further tokens.
@@ -167,38 +192,38 @@ class LendingQuantizer(nn.Module):
         A sum is judged by its squared error and by `EARLIER` times those of the shorter sums within it.
         """
         rows = z.transpose(1, 2).float()
-        batch, frames = rows.shape[:2]
-        first = nearest(rows, self.codebooks[0])
-        coarse = nn.functional.embedding(first, self.codebooks[0])
-        unit = self.spread(coarse).exp().flatten(0, 1)
-        ranks = self.ranks(first, scale)
-        books = len(self.codebooks)
-        count = (ranks < (books - 1) * frames).sum(2).flatten()
-        found = self._beam((rows - coarse).flatten(0, 1) / unit, _weight(unit), count, beam)
-        slots = self.slots(ranks, books)
-        fine = found.view(batch, frames * MOST).gather(1, slots)
-        return torch.cat([first[:, None], fine.view(batch, books - 1, frames)], 1)
+        first = nearest(rows, self.coarse)
+        value = F.embedding(first, self.coarse)
+        parts, powers = self.rounds(self.foretold(value).flatten(0, 1))
+        ranks = self.ranks(powers.unflatten(0, first.shape), scale)
+        count = (ranks < (self.books - 1) * first.shape[1]).sum(2).flatten()
+        found = self._beam((rows - value).flatten(0, 1), parts, powers, count, beam)
+        fine = found.view(len(z), -1).gather(1, self.slots(ranks, self.books))
+        return torch.cat([first[:, None], fine.view(len(z), self.books - 1, -1)], 1)
 
-    def _beam(self, x: Tensor, weight: Tensor, count: Tensor, beam: int) -> Int[Tensor, "row token"]:
-        """Best indices of `count` tokens for each row of x [row latent], in the foretold unit."""
+    def _beam(self, x: Tensor, parts: Tensor, powers: Tensor, count: Tensor, beam: int) -> Int[Tensor, "row token"]:
+        """Best indices of `count` tokens for each row of x [row latent]."""
         found = torch.zeros(len(x), MOST, dtype=torch.long, device=x.device)
         order = count.argsort(descending=True, stable=True)
-        x, weight, count = x[order], weight[order, None], count[order]
+        x, parts, powers, count = x[order], parts[order], powers[order], count[order]
         left, past = x[:, None], x.new_zeros(len(x), 1)
         chosen = torch.zeros(len(x), 1, 0, dtype=torch.long, device=x.device)
         for token in range(int(count.max())):
             active = int((count > token).sum())
             found[order[active : len(left)], :token] = chosen[active:, 0]
-            left, past, chosen, w = left[:active], past[:active], chosen[:active], weight[:active]
-            k, size = self.book(token)
-            book = size * self.codebooks[k]
-            apart = torch.matmul(w * left, -2 * book.T) + w @ book.square().T  # [row kept entry], less a term without entry
-            best, entry = apart.topk(min(beam, len(book)), 2, largest=False)
-            best = best + (w * left.square()).sum(2, keepdim=True)
+            left, past, chosen = left[:active], past[:active], chosen[:active]
+            book, (unit, _) = self.fine[self.book(token)], _unit(powers[:active, token])
+            part = parts[:active, token, None].expand(-1, left.shape[1], -1)
+            told = left.gather(2, part)
+            apart = torch.matmul(unit[:, None] * told, -2 * book.T) + (unit.square() @ book.square().T)[:, None]
+            best, entry = apart.topk(min(beam, len(book)), 2, largest=False)  # [row kept kept], less a term without entry
+            best = best + left.square().sum(2, keepdim=True)
             _, flat = (best + past[..., None]).flatten(1).topk(min(beam, best[0].numel()), largest=False)
             parent, entry = flat // best.shape[2], entry.flatten(1).gather(1, flat)
             past = past.gather(1, parent) + EARLIER * best.flatten(1).gather(1, flat)
-            left = left.gather(1, parent[..., None].expand(-1, -1, left.shape[2])) - book[entry]
+            left = left.gather(1, parent[..., None].expand(-1, -1, left.shape[2]))
+            part = parts[:active, token, None].expand(-1, left.shape[1], -1)
+            left = left.scatter_add(2, part, -unit[:, None] * book[entry])
             chosen = torch.cat([chosen.gather(1, parent[..., None].expand(-1, -1, chosen.shape[2])), entry[..., None]], 2)
         found[order[: len(left)], : chosen.shape[2]] = chosen[:, 0]
         return found
@@ -207,24 +232,17 @@ class LendingQuantizer(nn.Module):
 
     @torch.no_grad()
     def update(self, step: Lent) -> None:
-        """Moves the codebooks to what they stood for. An entry hardly used becomes a worst-quantised vector of all processes."""
+        """Moves the books to what they stood for. An entry hardly used becomes a worst-quantised vector of all processes."""
         x, index, error = step.coarse
         if not self.started:
             self.start(full(x))
             return
-        energy, count = (
-            total(torch.zeros_like(self.energy).index_add(0, index, error)),
-            self._move(0, [(x, torch.ones_like(x), index, error)]),
-        )
-        seen = count > 0
-        keep = self.decay ** count.clamp_max(100.0)
-        self.energy.copy_(torch.where(seen, keep * self.energy + (1 - keep) * energy / count.clamp_min(1), self.energy))
-        for k in range(1, len(self.codebooks)):
-            self._move(k, [(x, w, i, e) for book, x, w, i, e in step.fine if book == k])
+        self._move(self.coarse, self.share[0], self.share[0][:, None], [(x, torch.ones_like(x), index, error)])
+        for k, (book, mass) in enumerate(zip(self.fine, self.mass, strict=True)):
+            self._move(book, self.share[k + 1], mass, [(x, w, i, e) for at, x, w, i, e in step.fine if at == k])
 
-    def _move(self, k: int, taught: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Float[Tensor, " entry"]:
-        """One book towards the weighted means of its vectors; how often each entry was used."""
-        book, share, mass = self.codebooks[k], self.share[k], self.mass[k]
+    def _move(self, book: Tensor, share: Tensor, mass: Tensor, taught: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
+        """One book towards the weighted means of its vectors."""
         empty = book.new_zeros(0, book.shape[1])
         rows = [torch.cat(parts) for parts in zip(*taught, strict=True)] or [empty, empty, empty[:, 0].long(), empty[:, 0]]
         x, weight, index, error = full(rows[0]), full(rows[1]), rows[2], full(rows[3])
@@ -234,29 +252,28 @@ class LendingQuantizer(nn.Module):
         if count.sum() > 0:
             rate = (1 - self.decay) * len(book) / count.sum()
             summed = self.decay * mass * book + rate * summed
-            mass.mul_(self.decay).add_(rate * weights)
+            grown = self.decay * mass + rate * weights
             share.mul_(self.decay).add_(rate * count)
-            book.copy_(summed / mass.clamp_min(1e-9))
+            if mass.shape == book.shape:
+                mass.copy_(grown)
+            book.copy_(summed / grown.clamp_min(1e-9))
         every_x, every_error = gathered(x), gathered(error)
         dead = (share < self.alive).nonzero()[:, 0][: len(every_error)]
         book[dead] = every_x[every_error.topk(len(dead)).indices]
-        share[dead], mass[dead] = 1.0, 1.0
-        return count
+        share[dead] = 1.0
+        if mass.shape == book.shape:
+            mass[dead] = 1.0
 
     def start(self, x: Float[Tensor, "row latent"], rounds: int = 10) -> None:
-        """Book 1 by k-means on the first batch of all processes; the fine books by its residuals, in their mean size."""
-        left = gathered(x)
-        for book in self.codebooks:
-            book.copy_(left[torch.linspace(0, len(left) - 1, len(book), device=left.device).long()])
-            for _ in range(rounds):
-                index = nearest(left, book)
-                count = torch.bincount(index, minlength=len(book)).to(left)[:, None]
-                summed = torch.zeros_like(book).index_add(0, index, left)
-                book.copy_(torch.where(count > 0, summed / count.clamp_min(1), book))
-            left = left - book[nearest(left, book)]
-            if not self.started:  # after book 1: count in units of what is left
-                left = left / left.square().mean().sqrt().clamp_min(1e-9)
-                self.started.fill_(1)
+        """The coarse book by k-means on the first batch of all processes. The fine ones start as noise of unit variance."""
+        left, book = gathered(x), self.coarse
+        book.copy_(left[torch.linspace(0, len(left) - 1, len(book), device=left.device).long()])
+        for _ in range(rounds):
+            index = nearest(left, book)
+            count = torch.bincount(index, minlength=len(book)).to(left)[:, None]
+            summed = torch.zeros_like(book).index_add(0, index, left)
+            book.copy_(torch.where(count > 0, summed / count.clamp_min(1), book))
+        self.started.fill_(1)
 
     def usage(self) -> dict[str, float]:
         """Per book: perplexity of the running use (at most the number of entries) and the share of dead entries."""
@@ -269,11 +286,11 @@ class LendingQuantizer(nn.Module):
 
 
 def nearest_weighted(x: Tensor, book: Tensor, weight: Tensor) -> Int[Tensor, " row"]:
-    """Entry with the least weighted squared distance to x [row latent]."""
+    """Entry with the least weighted squared distance to x [row part]."""
     return (weight @ book.square().T - 2 * (weight * x) @ book.T).argmin(-1)
 
 
-def _weight(unit: Tensor) -> Tensor:
-    """What a squared error in the unit counts, for each number of the latent: 1 on the mean of a frame."""
-    square = unit.square()
-    return square / square.mean(-1, keepdim=True)
+def _unit(power: Int[Tensor, "row part"]) -> tuple[Float[Tensor, "row part"], Float[Tensor, "row part"]]:
+    """The size that a power in whole steps means, and what a squared error in it counts: 1 on the mean of the part."""
+    square = torch.exp2(power.float() / STEPS_PER_OCTAVE)
+    return square.sqrt(), square / square.mean(-1, keepdim=True)
