@@ -77,11 +77,13 @@ def still(function: Callable[..., Any]) -> Callable[..., Any]:
 class Tokens:
     """The code of a batch of segments: what a decoder needs, as whole numbers.
 
-    `indices` are codebook entries; level k of the code is the first k books. `offset`, `start` and `scale` put the amplitude back;
-    their meaning is the codec's own (`seislatent.signal.gain` for `codec/eqcodec`).
+    Level k of the code is the first k books. `offset` and `scale` put the amplitude back; their meaning is the codec's own
+    (`seislatent.signal.gain` for `codec/eqcodec`).
     """
 
     indices: Int[Tensor, "batch book frame"]
+    """Codebook entries. A place on the last axis is a second for `codec/eqcodec`; where it lends (`lend`), in book 1 alone: places
+    in the others are given out by what book 1 and `scale` say."""
     offset: Int[Tensor, " batch"]
     """Level that is taken off before coding, in steps that the least scale sets."""
     scale: Int[Tensor, "batch frame"]

@@ -15,9 +15,10 @@ from seislatent.data.synthetic import mixture
 from seislatent.engine.recipe import Recipe
 from seislatent.engine.trainer import Engine
 from seislatent.systems.codec.eqcodec import EQCodec, EQCodecConfig
+from seislatent.systems.codec.lending import PART
 
 FRAME, MARGIN = 40, 160
-TINY = EQCodecConfig(width=4, lstm_layers=1, latent=8, books=3, entries=16, decay=0.5, discriminator_width=4)
+TINY = EQCodecConfig(width=4, lstm_layers=1, latent=PART + 2, books=3, entries=16, decay=0.5, discriminator_width=4)
 JUDGED = frozenset({"real", "fake", "fool", "features"})
 ALONE = {k: v for k, v in TINY.weights.items() if k not in JUDGED}
 """Weights without discriminator."""
@@ -37,9 +38,13 @@ def made(seed=0, **changes):
     system = EQCodec(replace(TINY, **changes))
     for layer in (system.encoder.project, system.decoder.out):
         torch.nn.init.normal_(layer.weight, std=0.1)
-    fineness = 0.5 ** torch.arange(system.books)[:, None, None]
-    system.quantizer.codebooks.copy_(torch.randn(system.quantizer.codebooks.shape) * fineness)
-    system.quantizer.started.fill_(1)
+    quantizer = system.quantizer
+    if system.config.lend:  # the fine books are noise already, in a unit that is foretold
+        quantizer.coarse.normal_()
+    else:
+        fineness = 0.5 ** torch.arange(system.books)[:, None, None]
+        quantizer.codebooks.copy_(torch.randn(quantizer.codebooks.shape) * fineness)
+    quantizer.started.fill_(1)
     return system.eval()
 
 

@@ -274,7 +274,7 @@ def test_codec_turn_does_not_move_the_discriminators(fabric):
 
 def test_features_match_where_records_are_equal():
     system, x = made(), normal(4, 1, 8 * FRAME).float()
-    coded = system.quantizer(torch.zeros(4, 8, 8), torch.full((4,), 3))
+    coded = system.quantizer(torch.zeros(4, TINY.latent, 8), torch.full((4,), 3))
     terms = system.terms(x, x.clone(), coded)
     assert (terms["features"] == 0).all() and terms["spectrum"].abs().max() < 1e-6 and (terms["waveform"] < -4.5).all()
     near, far = (system.terms(x, x + a * normal(4, 1, 8 * FRAME, seed=1).float(), coded)["features"].mean() for a in (0.1, 1))
@@ -371,7 +371,8 @@ def test_bf16_mixed_trains_as_float32_does(lend):
     for term in TINY.weights.keys() - ({"spread"} if not lend else set()):
         exact, rough = (torch.tensor([line[term] for line in lines[p]]) for p in lines)
         assert rough.isfinite().all() and not torch.equal(rough, exact)
-        assert (rough - exact).abs().mean() < 0.1 * exact.abs().mean(), term
+        size = exact.max() - exact.min() if term == "spread" else exact.abs().mean()  # a likelihood crosses zero
+        assert (rough - exact).abs().mean() < 0.1 * size, term
     assert lines["bf16-mixed"][-1]["waveform"] < lines["bf16-mixed"][0]["waveform"] - 1
 
 
