@@ -169,8 +169,9 @@ def test_who_gets_a_token_hangs_on_the_indices_of_book_1_and_the_scale_alone():
 
 def test_powers_are_whole_numbers_beyond_the_doubt_of_a_machine():
     """What differs in the last bits, by order of summation or another library, is rounded away; sizes of batches say nothing."""
-    q, z = made(), vectors(40, LATENT, 30)
+    q, z, told = made(), vectors(40, LATENT, 30), []
     _, coarse = coarse_of(q, z)
+    q.spread.register_forward_hook(lambda _, given, out: told.extend([given[0].dtype, out.dtype]))
     steps = q.foretold(coarse)
     assert steps.dtype == torch.long and steps.shape == (40, 30, LATENT) and steps.unique().numel() > 3 * OCTAVE
     exact = OCTAVE * q.spread(coarse.double())
@@ -183,6 +184,7 @@ def test_powers_are_whole_numbers_beyond_the_doubt_of_a_machine():
     assert torch.equal(q.foretold(coarse.flip(0)).flip(0), steps)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(q.foretold(coarse), steps)
+    assert set(told) == {torch.float64}
 
 
 def test_powers_foretold_stay_in_bounds():
