@@ -1,6 +1,6 @@
 """What discriminator, balancer and spectral loss are worth to EQcodec: the same weights trained on under one budget of steps.
 
-    python benchmarks/codec_ablation.py --data DIR[,DIR] --init-from RUN/best.safetensors --out OUT [--steps 1500]
+    python benchmarks/codec_ablation.py --data DIR[,DIR] --init-from RUN/best.safetensors --out OUT [--steps 400]
 
 Prints a Markdown table: SNR in dB on the validation windows (records of the `dev` split) at levels 1, 2, 4 and 8, and the time a
 step took. Runs that were interrupted go on where they stopped.
@@ -33,12 +33,13 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--init-from", required=True)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=400)
     args = parser.parse_args()
     rows = []
     for name, system in VARIANTS.items():
         folder = args.out / name.replace(", ", "-")
         recipe = {"steps": args.steps, "validate_every": args.steps, "warmup_steps": 100, "monitor": "snr_db"}
+        recipe |= {"rates.encoder": 1e-4, "rates.decoder": 2e-4}
         if "weights.real" in system:
             recipe["rates.discriminator"] = 3e-4
         catalog.train(

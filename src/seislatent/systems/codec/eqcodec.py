@@ -53,7 +53,7 @@ class EQCodecConfig:
     entries: int = 1024
     """Vectors in a codebook."""
     lend: bool = False
-    """Quiet seconds lend their tokens beyond the first to loud ones, and fine books count in a foretold unit (`lending.py`)."""
+    """Quiet seconds lend their tokens beyond the first to loud ones; fine tokens tell of parts of a frame (`lending.py`)."""
     lapped: bool = True
     """A fixed lapped cosine transform beside the strided convolutions, on both sides."""
     balanced: bool = True
