@@ -74,7 +74,9 @@ def model(name: str) -> tuple[catalog.Model, str]:
         it = catalog.preset(name)
         torch.manual_seed(0)
         system: Any = catalog.build(it.system, it.config)
-        system.quantizer.codebooks.normal_()
+        for name in ("codebooks", "coarse", "fine"):
+            if hasattr(system.quantizer, name):
+                getattr(system.quantizer, name).normal_()
         return catalog.wrap(system, it.system), "drawn weights"
 
 
