@@ -110,9 +110,9 @@ def codec(stage: Stage) -> Section:
         draw=lambda canvas: _reconstructions(canvas, model, codes, stage.record, rows),
     )  # fmt: skip
     return Section(
-        heading="A codec: the record as one token per second and codebook",
+        heading="A codec: the record as whole numbers, a few a second",
         parts=[
-            f"{model.name} turns each second into {codes.level} indices of {codes.head.bits} bits. Level k keeps the first k:"
+            f"{model.name} spends {codes.level} indices of {codes.head.bits} bits a second, more where it is loud. Level k keeps k:"
             f" the file record.slat, cut short, decodes at a lower level. decoded.mseed is level {codes.level}, back at"
             f" {stage.record.sampling_rate_hz:g} Hz.",
             _shown(rows),
