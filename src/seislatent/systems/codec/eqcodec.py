@@ -172,7 +172,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From latent to samples, told how many books the latent is the sum of."""
+    """From latent to samples, told the level."""
 
     def __init__(self, config: EQCodecConfig):
         super().__init__()
@@ -268,7 +268,7 @@ class EQCodec(System, Codec, Reconstructor):
 
     @property
     def bits_per_second(self) -> float:
-        """Nominal rate of one level."""
+        """Nominal rate of one level, in bit/s."""
         return self.bits_per_index * self.sampling_rate_hz / self.frame
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -289,7 +289,7 @@ class EQCodec(System, Codec, Reconstructor):
         return Tokens(indices=self.quantizer.search(z, self.config.beam, scale), offset=offset, scale=scale)
 
     def latent(self, x: Tensor, margin: int = 0, ends: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Encoder's output [b latent f], offset [b] and scale [b f] of segments with context."""
+        """Encoder's output [b latent f], offset [b] and scale [b f] of segments with context, as `encode` takes them."""
         if x.shape[1] != 1 or (x.shape[2] - 2 * margin) % self.frame or x.shape[2] <= 2 * margin:
             raise SeislatentError(
                 f"segments of shape {tuple(x.shape)}: give [batch 1 time] in whole frames of {self.frame} samples"
@@ -316,7 +316,7 @@ class EQCodec(System, Codec, Reconstructor):
 
     @torch.no_grad()
     def decode(self, tokens: Tokens, level: int | None = None) -> Float[Tensor, "batch 1 time"]:
-        """The segments back as float64 in their own unit, from the first `level` books."""
+        """The segments back as float64 in their own unit, at a level (all that is in the tokens when None)."""
         indices = tokens.indices[:, :level]
         reached = torch.full((len(indices),), indices.shape[1], device=indices.device)
         y = self.decoder(self.quantizer.decode(indices, tokens.scale), reached)

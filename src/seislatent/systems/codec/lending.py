@@ -56,7 +56,7 @@ class Lent:
 
 
 class Spread(nn.Module):
-    """Foretells the power of the rest from the coarse sum around it, in octaves."""
+    """Foretells the power of what book 1 leaves, number by number and in octaves, from the coarse sum around it."""
 
     def __init__(self, latent: int, width: int = 64):
         super().__init__()
@@ -65,7 +65,7 @@ class Spread(nn.Module):
         )
 
     def forward(self, coarse: Tensor) -> Tensor:
-        """[b f d] -> [b f d], in the precision of the input."""
+        """[b f d] -> powers [b f d] in octaves, -20 to 8, in the precision of the input."""
         h = torch.log(coarse.square() + 1e-3).transpose(1, 2)
         for i, layer in enumerate(self.layers):
             weight, bias = (p.to(h) for p in layer.parameters())
@@ -74,7 +74,11 @@ class Spread(nn.Module):
 
 
 class LendingQuantizer(nn.Module):
-    """A coarse book of the whole latent, and fine ones of a part. `forward` is pure; `update` moves the books, on all processes."""
+    """A coarse book of the whole latent, and fine ones of a part. `forward` is pure; `update` moves the books, on all processes.
+
+    `scale` is that of the frames, in whole steps (`signal/gain.py`). Raises SeislatentError for fewer than 2 books, more than
+    `MOST` + 1, or a latent below `PART`.
+    """
 
     coarse: Tensor
     fine: Tensor
@@ -100,7 +104,7 @@ class LendingQuantizer(nn.Module):
     # -- who gets a token, and for which numbers
 
     def foretold(self, coarse: Float[Tensor, "batch frame latent"]) -> Int[Tensor, "batch frame latent"]:
-        """Powers of the rest in whole steps."""
+        """Powers of what book 1 leaves, in whole sixteenths of an octave."""
         with torch.autocast(coarse.device.type, enabled=False):
             return (STEPS_PER_OCTAVE * self.spread(coarse.double())).round().long()
 
@@ -148,7 +152,7 @@ class LendingQuantizer(nn.Module):
         first = nearest(held, self.coarse)
         value = F.embedding(first, self.coarse)
         rest, told = held - value, full(self.spread(value))
-        likelihood = 0.5 * (told * 0.6931 + rest.square() * torch.exp2(-told)).mean(2)
+        likelihood = 0.5 * (told * 0.6931 + rest.square() * torch.exp2(-told)).mean(2)  # 0.6931: ln 2
         parts, powers = self.rounds(self.foretold(value).flatten(0, 1))
         ranks = self.ranks(powers.unflatten(0, held.shape[:2]), scale)
         count = (ranks < (level[:, None, None] - 1) * rows.shape[1]).sum(2).flatten()
@@ -168,7 +172,7 @@ class LendingQuantizer(nn.Module):
         return Lent((rows + (final - held)).transpose(1, 2), commit, likelihood, coarse, fine)
 
     def decode(self, indices: Int[Tensor, "batch book frame"], scale: Int[Tensor, "batch frame"]) -> Tensor:
-        """[batch latent frame]: sum of the chosen entries of the books given."""
+        """Sum [batch latent frame] of the chosen entries at the level that `indices` reach; their order is that of `slots`."""
         level = indices.shape[1]
         value = F.embedding(indices[:, 0], self.coarse)
         if level == 1:
@@ -202,7 +206,7 @@ class LendingQuantizer(nn.Module):
         return torch.cat([first[:, None], fine.view(len(z), self.books - 1, -1)], 1)
 
     def _beam(self, x: Tensor, parts: Tensor, powers: Tensor, count: Tensor, beam: int) -> Int[Tensor, "row token"]:
-        """Best indices of `count` tokens for each row of x [row latent]."""
+        """Best indices [row MOST] of the first `count` [row] tokens of x [row latent]; zeros behind them."""
         found = torch.zeros(len(x), MOST, dtype=torch.long, device=x.device)
         order = count.argsort(descending=True, stable=True)
         x, parts, powers, count = x[order], parts[order], powers[order], count[order]
@@ -242,7 +246,10 @@ class LendingQuantizer(nn.Module):
             self._move(book, self.share[k + 1], mass, [(x, w, i, e) for at, x, w, i, e in step.fine if at == k])
 
     def _move(self, book: Tensor, share: Tensor, mass: Tensor, taught: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
-        """One book towards the weighted means of its vectors."""
+        """One book [entry n] towards the weighted means of its vectors: x and weights [row n], indices and errors [row].
+
+        `share` [entry] and `mass` ([entry n], or for plain means `share` as [entry 1]) are its running statistics.
+        """
         empty = book.new_zeros(0, book.shape[1])
         rows = [torch.cat(parts) for parts in zip(*taught, strict=True)] or [empty, empty, empty[:, 0].long(), empty[:, 0]]
         x, weight, index, error = full(rows[0]), full(rows[1]), rows[2], full(rows[3])
@@ -265,7 +272,7 @@ class LendingQuantizer(nn.Module):
             mass[dead] = 1.0
 
     def start(self, x: Float[Tensor, "row latent"], rounds: int = 10) -> None:
-        """The coarse book by k-means on the first batch of all processes. The fine ones start as noise of unit variance."""
+        """The coarse book by k-means on the first batch of all processes; the fine ones stay the noise they start as."""
         left, book = gathered(x), self.coarse
         book.copy_(left[torch.linspace(0, len(left) - 1, len(book), device=left.device).long()])
         for _ in range(rounds):
