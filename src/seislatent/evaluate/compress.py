@@ -292,10 +292,12 @@ def _point(system: Any, tally: Tally, label: NDArray[Any], level: int) -> dict[s
 
 
 def codebooks(used: NDArray[np.int64], entries: int) -> list[dict[str, float]]:
-    """Of each book: perplexity of its use on these records (at most `entries`), and the share of entries used at least once.
+    """Of each level's tokens: perplexity of their indices on these records (at most `entries`), and the share that occurs.
+
+    Level k is book k, unless a system lends tokens: then tokens of several books meet in a level after the first.
 
     Args:
-        used: how often each index was used [book index].
+        used: how often each index was used [level index].
         entries: vectors in a book.
     """
     share = used / np.maximum(used.sum(1, keepdims=True), 1)

@@ -35,7 +35,7 @@ def page(result: dict[str, Any], named: Mapping[str, Any], tallies: Mapping[str,
         " unit variance, each channel by itself, at the codec's rate. Own rate: the decoded file against the record as it was, with"
         " all that lies above half the codec's rate. Brackets: 95 % interval of the mean when whole events are drawn again."
     )
-    sections.append(Section(heading="By set of records, and by codebook", parts=[_sets(result["systems"])]))
+    sections.append(Section(heading="By set of records, and indices by level", parts=[_sets(result["systems"])]))
     sections[2].parts += [_books(name, told) for name, told in result["systems"].items() if "codebooks" in told]
     sections.append(_poster(result["systems"]))
     examples = [_examples(i, name, named[name], tallies[name], records) for i, name in enumerate(result["systems"])]
@@ -96,8 +96,8 @@ def _sets(systems: Mapping[str, Any]) -> Table:
 def _books(name: str, told: Mapping[str, Any]) -> Table:
     rows = [[str(b["book"]), f"{b['perplexity']:.0f}", f"{100 * b['used_share']:.1f} %"] for b in told["codebooks"]]
     frames = told["codebooks"][0]["frames"]
-    caption = f"{name}: use of the codebooks in {frames} frames"
-    return Table(heads=["codebook", "perplexity", "entries used"], rows=rows, caption=caption)
+    caption = f"{name}: use of the indices in {frames} frames"
+    return Table(heads=["level", "perplexity", "indices used"], rows=rows, caption=caption)
 
 
 def _poster(systems: Mapping[str, Any]) -> Section:

@@ -69,7 +69,7 @@ class Trial:
     seconds: float = 0.0
     """Duration of the coded traces together."""
     used: NDArray[np.int64] | None = None
-    """How often each entry was used [book entry]."""
+    """How often each index was used [level index]."""
     skipped: list[str] = field(default_factory=list)
     """Why a trace was left out, once for each."""
     silent_windows: int = 0
@@ -187,14 +187,14 @@ def at_own_rate(frames: NDArray[np.float64], rate_hz: float, row: Waveform) -> N
 
 
 def used(codes: Codes) -> NDArray[np.int64]:
-    """How often each entry of each book stands in a code file: [book entry]."""
+    """How often each index stands in each level of a code file: [level index]."""
     counts = np.zeros((codes.level, 2**codes.head.bits), np.int64)
     for trace, entry in enumerate(codes.traces):
         for run in range(codes.head.runs(entry.frames) if entry.frames else 0):
             held = codes.run(trace, run, codes.level)
             for indices in held.indices if held else ():
-                for book, row in enumerate(indices):
-                    counts[book] += np.bincount(row, minlength=counts.shape[1])
+                for level, row in enumerate(indices):
+                    counts[level] += np.bincount(row, minlength=counts.shape[1])
     return counts
 
 

@@ -77,8 +77,8 @@ def still(function: Callable[..., Any]) -> Callable[..., Any]:
 class Tokens:
     """The code of a batch of segments: what a decoder needs, as whole numbers.
 
-    Level k of the code is the first k books. `offset` and `scale` put the amplitude back; their meaning is the codec's own
-    (`seislatent.signal.gain` for `codec/eqcodec`).
+    Level k of the code is the first k rows of `indices`. `offset` and `scale` put the amplitude back; their meaning is the codec's
+    own (`seislatent.signal.gain` for `codec/eqcodec`).
     """
 
     indices: Int[Tensor, "batch book frame"]
