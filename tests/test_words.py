@@ -24,8 +24,6 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"(?P<slow><!-- slow -->\n+)?^```(?P<kind>\w+)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-READY = (catalog.WEIGHTS / "codec" / "eqcodec_small.safetensors").exists()
-needs_weights = pytest.mark.skipif(not READY, reason="the package holds no weights yet")
 
 
 def names(paths):
@@ -47,8 +45,6 @@ def commands(code: str) -> list[list[str]]:
 
 def play(page: Path, slow: bool, folder: Path, monkeypatch) -> None:
     """Run a page's blocks in `folder`, as a reader would."""
-    if not READY and "eqcodec_small" in page.read_text(encoding="utf-8"):
-        pytest.skip("the package holds no weights yet")
     monkeypatch.chdir(folder)
     obspy.read().write("day.mseed", format="MSEED")
     module = types.ModuleType("page")
@@ -87,7 +83,6 @@ def test_the_api_page_is_fresh():
     assert (DOCS / "api.md").read_text(encoding="utf-8") == make_api().text(), "run: python docs/make_api.py"
 
 
-@needs_weights
 def test_the_examples_of_the_api_page_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (DOCS / "api.md").read_text(encoding="utf-8").replace("```", "")  # a fence would count as expected output

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from seislatent.errors import SeislatentError
 from seislatent.nn.processes import full, gathered, total
-from seislatent.systems.codec.quantizer import EARLIER, nearest
+from seislatent.systems.codec.quantizer import EARLIER, nearest, usage
 
 PART = 10
 """Numbers of a frame that a fine token tells of."""
@@ -283,13 +283,8 @@ class LendingQuantizer(nn.Module):
         self.started.fill_(1)
 
     def usage(self) -> dict[str, float]:
-        """Per book: perplexity of the running use (at most the number of entries) and the share of dead entries."""
-        p = self.share / self.share.sum(1, keepdim=True)
-        perplexity = torch.exp(-(p * p.clamp_min(1e-12).log()).sum(1))
-        dead = (self.share < self.alive).float().mean(1)
-        return {f"perplexity/{k + 1}": float(v) for k, v in enumerate(perplexity)} | {
-            f"dead/{k + 1}": float(v) for k, v in enumerate(dead)
-        }
+        """Of each book, see `quantizer.usage`."""
+        return usage(self.share, self.alive)
 
 
 def nearest_weighted(x: Tensor, book: Tensor, weight: Tensor) -> Int[Tensor, " row"]:

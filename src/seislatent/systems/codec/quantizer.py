@@ -132,15 +132,20 @@ class ResidualQuantizer(nn.Module):
         self.started.fill_(1)
 
     def usage(self) -> dict[str, float]:
-        """Per book: perplexity of the running use (at most the number of entries) and the share of dead entries."""
-        p = self.share / self.share.sum(1, keepdim=True)
-        perplexity = torch.exp(-(p * p.clamp_min(1e-12).log()).sum(1))
-        dead = (self.share < self.alive).float().mean(1)
-        return {f"perplexity/{k + 1}": float(v) for k, v in enumerate(perplexity)} | {
-            f"dead/{k + 1}": float(v) for k, v in enumerate(dead)
-        }
+        """Of each book, see `usage`."""
+        return usage(self.share, self.alive)
 
 
 def nearest(x: Float[Tensor, "*row latent"], book: Float[Tensor, "entry latent"]) -> Int[Tensor, "*row"]:
     """Entry with the least squared distance."""
     return (book.square().sum(1) - 2 * x @ book.T).argmin(-1)
+
+
+def usage(share: Float[Tensor, "book entry"], alive: float) -> dict[str, float]:
+    """Per book: perplexity of the running use (at most the number of entries), and the part of entries below the share `alive`."""
+    p = share / share.sum(1, keepdim=True)
+    perplexity = torch.exp(-(p * p.clamp_min(1e-12).log()).sum(1))
+    dead = (share < alive).float().mean(1)
+    return {f"perplexity/{k + 1}": float(v) for k, v in enumerate(perplexity)} | {
+        f"dead/{k + 1}": float(v) for k, v in enumerate(dead)
+    }
