@@ -37,6 +37,8 @@ LOUDER = 6
 """What a step of a frame's scale counts: three quarters of its power, so that a quiet piece keeps tokens beside a loud one."""
 MOST = 40
 """Further tokens that a frame may get."""
+AT_ONCE = 512
+"""Frames that are searched together: as many as a processor's caches hold."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ class LendingQuantizer(nn.Module):
         parts, powers = self.rounds(self.foretold(value).flatten(0, 1))
         ranks = self.ranks(powers.unflatten(0, first.shape), scale)
         count = (ranks < (self.books - 1) * first.shape[1]).sum(2).flatten()
-        found = self._beam((rows - value).flatten(0, 1), parts, powers, count, beam)
+        rest, some = (rows - value).flatten(0, 1), [slice(a, a + AT_ONCE) for a in range(0, count.numel(), AT_ONCE)]
+        found = torch.cat([self._beam(rest[i], parts[i], powers[i], count[i], beam) for i in some])
         fine = found.view(len(z), -1).gather(1, self.slots(ranks, self.books))
         return torch.cat([first[:, None], fine.view(len(z), self.books - 1, -1)], 1)
 
