@@ -3,8 +3,8 @@
     folders --read, resample--> one long row of samples on disk --(seed, step, record)--> windows [batch 1 time]
 
 A window of a step is a pure function of the seed, the step and its place in the batch, so that a run resumes exactly and processes
-share a batch without overlap. Records are split by event, continuous data by the hour, as `evaluate --split test` splits them: what it
-judges on is what training left out. Whole sets, with their stations and events elsewhere, can be held out besides.
+share a batch without overlap. Records are split by event, continuous data by the hour, as `evaluate --split test` splits them: what
+it judges on is what training left out. Whole sets, with their stations and events elsewhere, can be held out besides.
 """
 
 from __future__ import annotations
