@@ -1,0 +1,1 @@
+"""Data recipes: one file per kind of training set."""
