@@ -115,3 +115,35 @@ def test_split_by_station_and_by_both(many):
     assert 0.1 < (both["split"] == "mixed").mean() < 0.5
     with pytest.raises(SeislatentError, match="rule of splitting"):
         split(many, by="records")
+
+
+def places(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    latitude = rng.uniform(30, 44, n)
+    return table(
+        list(np.arange(n) * 1000.0), ids=[f"e{i // 2}" for i in range(n)],
+        source_latitude_deg=np.repeat(latitude[::2], 2), source_longitude_deg=np.repeat(rng.uniform(-5, 5, n // 2), 2),
+        source_magnitude=np.repeat(np.where(np.arange(n // 2) % 20 == 0, 5.5, 2.0), 2),
+    )  # fmt: skip
+
+
+def test_regions_keep_cells_and_events_whole():
+    metadata = places()
+    metadata["split"] = split(metadata, "region", seed=3)
+    assert set(metadata["split"]) == set(SPLITS)
+    assert not len(leaks(metadata, "region")) and not len(leaks(metadata))
+    assert len(leaks(metadata.assign(split=split(metadata.drop(columns="split"), "event", seed=3)), "region")), "events alone do not keep cells whole"
+
+
+def test_strata_have_their_shares():
+    metadata = places(4000)
+    drawn = split(metadata, stratify=["source_magnitude"])
+    for magnitude in (5.5, 2.0):
+        share = drawn[metadata["source_magnitude"] == magnitude].value_counts(normalize=True)
+        assert abs(share["train"] - 0.8) < 0.02 and abs(share["test"] - 0.1) < 0.02
+    shuffled = metadata.sample(frac=1, random_state=1)
+    assert (split(shuffled, stratify=["source_magnitude"]).sort_index() == drawn).all(), "the order of records does not matter"
+    with pytest.raises(SeislatentError, match="source_magnitude"):
+        split(metadata, stratify=["source_magnitudes"])
+    kept = split(metadata.assign(split=drawn.where(metadata.index < 100, None)), "region", seed=9)
+    assert (kept[:100] == drawn[:100]).all(), "a split that is given stays"

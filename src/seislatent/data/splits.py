@@ -1,10 +1,13 @@
-"""Who is trained on and who is kept for judging: by event, by station, or by both; never a permutation of records."""
+"""Who is trained on and who is kept for judging: by event, by station, by region, or by event and station; never a permutation of
+records.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -174,13 +177,31 @@ def split_by_station(metadata: pd.DataFrame, seed: int = 0, shares: Sequence[flo
     return pd.Series(drawn, index=metadata.index, name="split", dtype=object)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How records fall to train, dev and test."""
+
+    by: Literal["event", "station", "event+station", "region"] = "event"
+    """What never stands in two splits."""
+    seed: int = 0
+    """Another seed, another split."""
+    shares: tuple[float, float, float] | None = None
+    """Of train, dev and test; by default 0.8, 0.1, 0.1 (0.7, 0.1, 0.2 by event and station)."""
+    stratify: tuple[str, ...] = ()
+    """Columns in whose classes (numbers: whole units) the shares hold too, such as source_magnitude; by event or region only."""
+    cell_deg: float = 1.0
+    """Size of a region's cells in degrees of latitude; as wide in kilometres from west to east."""
+
+
 def split(
     metadata: pd.DataFrame,
-    by: Literal["event", "station", "event+station"] = "event",
+    by: Literal["event", "station", "event+station", "region"] = "event",
     seed: int = 0,
     shares: Sequence[float] | None = None,
+    stratify: Sequence[str] = (),
+    cell_deg: float = 1.0,
 ) -> pd.Series:
-    """A split by event, by station, or by both.
+    """A split by event, by station, by both, or by region.
 
     `event+station` is for weights that are published: training sees neither the events nor the stations of the test. Events are
     split as by `split_by_event`, and stations into seen and held out (as many as the share of test). train and dev are their
@@ -188,27 +209,90 @@ def split(
     seen station, or a held-out station in an event of train or dev. Mixed records belong to no split; judged separately, they
     tell what a new event, or a new station, costs. With the default shares (0.7, 0.1, 0.2) about a third is mixed.
 
+    `region` draws cells of `cell_deg` degrees by where the event was (where the station stands, if nobody told); an event lies in
+    the cell of its first record. With `stratify`, events (or cells) are drawn so that each class of these columns has its shares,
+    as nearly as whole events allow; a draw then depends on which other events stand beside it.
+
     Raises:
-        SeislatentError: as `split_by_event`; an unknown `by`.
+        SeislatentError: as `split_by_event`; an unknown `by`; a column to stratify by that is not there.
     """
+    if by not in ("event", "station", "event+station", "region"):
+        raise SeislatentError(unknown("rule of splitting", by, ["event", "station", "event+station", "region"]))
+    if stratify and by not in ("event", "region"):
+        raise SeislatentError(f"stratify goes with a split by event or region, not by {by}")
+    if by == "region" or stratify:
+        return _split_units(metadata, by, seed, shares or (0.8, 0.1, 0.1), stratify, cell_deg)
     if by == "event":
         return split_by_event(metadata, seed, shares or (0.8, 0.1, 0.1))
     if by == "station":
         return split_by_station(metadata, seed, shares or (0.8, 0.1, 0.1))
-    if by != "event+station":
-        raise SeislatentError(unknown("rule of splitting", by, ["event", "station", "event+station"]))
     shares = shares or (0.7, 0.1, 0.2)
     of_event = split_by_event(metadata, seed, shares)
     held = np.array([_draw(seed, f"station {name}") for name in _stations(metadata)]) >= 1 - shares[2] / sum(shares)
     return of_event.where((of_event == "test") == held, "mixed")
 
 
-def leaks(metadata: pd.DataFrame, by: Literal["event", "station"] = "event") -> pd.DataFrame:
-    """Events (or stations) that stand in more than one of train, dev and test; an empty table is the proof that none does.
+def _split_units(
+    metadata: pd.DataFrame, by: str, seed: int, shares: Sequence[float], stratify: Sequence[str], cell_deg: float
+) -> pd.Series:
+    """Events or cells in the order of their class and a hash, dealt out by a sequence that fills every stretch alike."""
+    edges = _edges(shares)
+    label = events(metadata).to_numpy()
+    keys = np.array(_keys(metadata, label)[1], dtype=object)  # one per event
+    if by == "region":
+        first = pd.Series(_cells(metadata, cell_deg)).groupby(label).first()
+        keys = first.reindex(range(len(keys))).to_numpy(dtype=object)
+    strata = _strata(metadata, stratify)
+    table = pd.DataFrame({"key": keys[label], "stratum": strata, "given": _given(metadata).to_numpy()})
+    units = table.groupby("key").agg(stratum=("stratum", "min"), given=("given", "first"))
+    units["draw"] = [_draw(seed, f"unit {key}") for key in units.index]
+    order = units.sort_values(["stratum", "draw"]).index
+    golden = (np.sqrt(5) - 1) / 2  # multiples of it are spread evenly over [0, 1) in every stretch of the sequence
+    place = (np.arange(len(order)) * golden + _draw(seed, "first")) % 1
+    dealt = pd.Series([SPLITS[k] for k in np.searchsorted(edges, place, side="right")], index=order, dtype=object)
+    dealt = units["given"].where(units["given"].notna(), dealt.reindex(units.index))
+    found = table["given"].where(table["given"].notna(), table["key"].map(dealt))
+    return pd.Series(found.to_numpy(), index=metadata.index, name="split").astype(str)
+
+
+def _cells(metadata: pd.DataFrame, cell_deg: float) -> list[str]:
+    """The cell of each record; records without a place share one."""
+    if not 0 < cell_deg <= 90:
+        raise SeislatentError(f"cells of {cell_deg:g} degrees: give more than 0 and at most 90")
+    places = []
+    for name in ("latitude_deg", "longitude_deg"):
+        columns = [metadata[c] for c in (f"source_{name}", f"station_{name}") if c in metadata]
+        value = pd.Series(np.nan, index=metadata.index)
+        for column in columns:
+            value = value.fillna(pd.to_numeric(column, errors="coerce"))
+        places.append(value.to_numpy(float))
+    row = np.floor(places[0] / cell_deg)
+    across = cell_deg / np.maximum(np.cos(np.radians((row + 0.5) * cell_deg)), 0.05)
+    column = np.floor(places[1] / across)
+    return [f"cell {r:.0f} {c:.0f}" if r == r and c == c else "cell unknown" for r, c in zip(row, column, strict=True)]
+
+
+def _strata(metadata: pd.DataFrame, stratify: Sequence[str]) -> NDArray[Any]:
+    """A text per record for its class in all columns; numbers count by whole units."""
+    text = pd.Series("", index=metadata.index)
+    for column in stratify:
+        if column not in metadata:
+            raise SeislatentError(unknown("column to stratify by", column, [str(c) for c in metadata.columns]))
+        values = metadata[column]
+        numbers = pd.to_numeric(values, errors="coerce")
+        known = numbers.notna().sum() == values.notna().sum()
+        classes = np.floor(numbers).astype(str) if known else values.fillna("").astype(str)
+        text = text + "|" + classes
+    return text.to_numpy(dtype=object)
+
+
+def leaks(metadata: pd.DataFrame, by: Literal["event", "station", "region"] = "event", cell_deg: float = 1.0) -> pd.DataFrame:
+    """Events, stations or cells that stand in more than one of train, dev and test; an empty table is the proof that none does.
 
     Args:
         metadata: a table of records with the column `split`; records of any other split (such as `mixed`) do not count.
         by: what must not stand in two splits.
+        cell_deg: size of the cells, as they were split.
 
     Returns:
         One row per leak: `splits`, the number of `records`, and the `first` trace name.
@@ -218,11 +302,15 @@ def leaks(metadata: pd.DataFrame, by: Literal["event", "station"] = "event") -> 
     """
     if "split" not in metadata:
         raise SeislatentError("no column `split`: split the records first")
-    label = events(metadata) if by == "event" else pd.Series(_stations(metadata), index=metadata.index)
+    label = events(metadata) if by != "station" else pd.Series(_stations(metadata), index=metadata.index)
+    if by == "region":
+        cell = pd.Series(_cells(metadata, cell_deg), index=metadata.index)
+        label = cell.groupby(label).transform("first")
     used = metadata["split"].isin(SPLITS)
     names = metadata["trace_name"] if "trace_name" in metadata else pd.Series(metadata.index.astype(str), index=metadata.index)
     table = pd.DataFrame({"key": label, "split": metadata["split"], "name": names})[used]
-    found = table.groupby("key").agg(
+    several = table.groupby("key")["split"].transform("nunique") > 1
+    found = table[several].groupby("key").agg(
         splits=("split", lambda s: ", ".join(sorted(set(s)))), records=("split", "size"), first=("name", "first")
     )
-    return found[found["splits"].str.contains(",")]
+    return found
