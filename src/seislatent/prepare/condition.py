@@ -16,6 +16,8 @@ from seislatent.errors import SeislatentError
 from seislatent.prepare.marks import moved
 from seislatent.prepare.resample import SAME_RATE
 from seislatent.prepare.resample import resample as resample_samples
+from seislatent.signal import filters
+from seislatent.signal.filters import Butterworth
 from seislatent.waveform import Waveform
 
 Samples = NDArray[np.float64]
@@ -23,35 +25,18 @@ Samples = NDArray[np.float64]
 
 def demean(waveform: Waveform) -> Waveform:
     """Each channel without its mean."""
-    return _changed(waveform, "demean", lambda x: x - x.mean(-1, keepdims=True))
+    return _changed(waveform, "demean", filters.demean)
 
 
 def detrend(waveform: Waveform) -> Waveform:
     """Each channel without the straight line that fits it best (least squares); a single sample becomes 0."""
-
-    def without_line(x: Samples) -> Samples:
-        time = np.arange(x.shape[-1]) - (x.shape[-1] - 1) / 2
-        level = x.mean(-1, keepdims=True)
-        slope = (x - level) @ time / max((time**2).sum(), 1.0)
-        return x - level - slope[:, None] * time
-
-    return _changed(waveform, "detrend (linear)", without_line)
+    return _changed(waveform, "detrend (linear)", filters.detrend)
 
 
 def taper(waveform: Waveform, share: float = 0.05) -> Waveform:
     """A cosine from 0 to 1 over the first `share` of the samples, and back over the last; `share` is at most 0.5."""
-    if not 0 <= share <= 0.5:
-        raise SeislatentError(f"a taper of {share:g} of the record at each end: give a share from 0 to 0.5")
-
-    def tapered(x: Samples) -> Samples:
-        n = int(share * x.shape[-1])
-        window = np.ones(x.shape[-1])
-        if n:
-            rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(n) / n)
-            window[:n], window[-n:] = rise, rise[::-1]
-        return x * window
-
-    return _changed(waveform, f"taper (cosine, {100 * share:g} % at each end)", tapered)
+    did = f"taper (cosine, {100 * share:g} % at each end)"
+    return _changed(waveform, did, lambda x: filters.cosine_taper(x, share))
 
 
 def bandpass(waveform: Waveform, low_hz: float, high_hz: float, *, order: int = 4, zero_phase: bool = True) -> Waveform:
@@ -100,27 +85,11 @@ def scale(waveform: Waveform, factor: float, unit: str | None = None) -> Wavefor
 
 def _filtered(waveform: Waveform, kind: str, corners_hz: tuple[float, ...], order: int, zero_phase: bool) -> Waveform:
     """Butterworth in second-order sections, started as if the first sample had always been there."""
-    from scipy.signal import butter, sosfilt, sosfilt_zi, sosfiltfilt
-
-    nyquist_hz, named = waveform.sampling_rate_hz / 2, " to ".join(f"{c:g}" for c in corners_hz)
-    for corner in corners_hz:
-        if not 0 < corner < nyquist_hz:
-            raise SeislatentError(
-                f"{kind} at {named} Hz: a corner must lie between 0 and the Nyquist frequency, {nyquist_hz:g} Hz for "
-                f"{', '.join(waveform.ids)}"
-            )
-    if order < 1:
-        raise SeislatentError(f"{kind} of order {order}: give 1 or more")
-    sections = butter(order, corners_hz if len(corners_hz) > 1 else corners_hz[0], kind, fs=waveform.sampling_rate_hz, output="sos")
-
-    def run(x: Samples) -> Samples:
-        if zero_phase:
-            usual = 3 * (2 * len(sections) + 1)
-            return np.asarray(sosfiltfilt(sections, x, padlen=min(usual, x.shape[-1] - 1)))
-        start = sosfilt_zi(sections)[:, None, :] * x[None, :, :1]
-        return np.asarray(sosfilt(sections, x, zi=start)[0])
-
-    return _changed(waveform, f"{kind} ({named} Hz, order {order}, {'zero phase' if zero_phase else 'causal'})", run)
+    try:
+        run = Butterworth(kind=kind, corners_hz=corners_hz, rate_hz=waveform.sampling_rate_hz, order=order, zero_phase=zero_phase)
+    except SeislatentError as error:
+        raise SeislatentError(f"{error} for {', '.join(waveform.ids)}") from None
+    return _changed(waveform, str(run), run)
 
 
 def _changed(waveform: Waveform, did: str, step: Callable[[Samples], Samples], **changes: Any) -> Waveform:
