@@ -1,0 +1,56 @@
+"""Amplitude taken out of a record and kept beside it, in columns `trace_{C}_scale` of its own unit.
+
+`x * scale` is the record again (less its mean, where that was taken out); afterwards the samples have no unit ("1"), and
+`trace_scale_unit` says the scale's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from seislatent.errors import SeislatentError, unknown
+from seislatent.waveform import Waveform
+
+Per = Literal["record", "component"]
+By = Literal["peak", "deviation"]
+
+
+def level(waveform: Waveform, by: By = "peak", per: Per = "record", *, demean: bool = True) -> Waveform:
+    """The record in float32 divided by its peak (samples in [-1, 1]) or by its standard deviation (unit variance).
+
+    Args:
+        waveform: finite samples.
+        by: `peak`, the largest absolute value, or `deviation`, the root of the mean square (about the mean, where `demean`).
+        per: one number for all components of the record, which keeps their ratios, or one for each.
+        demean: take out each component's mean first.
+
+    A component (or record) that is 0 throughout is divided by 1.
+
+    Raises:
+        SeislatentError: samples that are not finite; an unknown `by` or `per`.
+    """
+    if by not in get_args(By):
+        raise SeislatentError(unknown("measure of amplitude", by, get_args(By)))
+    if per not in get_args(Per):
+        raise SeislatentError(unknown("extent of a scale", per, get_args(Per)))
+    if not np.isfinite(waveform.data).all():
+        raise SeislatentError(f"{', '.join(waveform.ids)}: samples that are not finite have no amplitude: cut the gap out")
+    x = waveform.data.astype(np.float64)
+    if demean:
+        x = x - x.mean(-1, keepdims=True)
+    axis = -1 if per == "component" else None
+    top = np.abs(x).max(axis, keepdims=True)
+    size = top
+    if by == "deviation":  # relative to the peak, so that no square overflows or vanishes
+        size = top * np.sqrt(np.mean((x / np.where(top > 0, top, 1.0)) ** 2, axis, keepdims=True))
+    size = np.broadcast_to(np.where(size > 0, size, 1.0), (len(x), 1))
+    columns = {f"trace_{c or i}_scale": float(s) for i, (c, s) in enumerate(zip(waveform.components, size[:, 0], strict=True))}
+    unit = {} if waveform.unit is None else {"trace_scale_unit": waveform.unit}
+    steps = (["demean"] if demean else []) + [f"divide by the {by} of each {per}"]
+    return replace(
+        waveform, data=(x / size).astype(np.float32), unit="1", history=(*waveform.history, *steps),
+        metadata=waveform.metadata | columns | unit,
+    )  # fmt: skip
