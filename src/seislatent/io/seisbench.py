@@ -6,7 +6,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seislatent.errors import SeislatentError
+from seislatent.io.hdf5_arrays import Arrays
 from seislatent.io.seisbench_columns import channels_of, read_table, unit_of
 from seislatent.waveform import Waveform
 
 _SLICE = re.compile(r"^(-?\d+)?(?:(:)(-?\d+)?)?$")
-_LARGEST = 1 << 28
-"""A record of more samples (ten days of three components at 100 Hz) is refused: a small hostile file can claim any number."""
+_ROWS = 256
+"""Rows of the table that are turned into dictionaries at once."""
 
 
 def is_seisbench(folder: str | Path) -> bool:
@@ -60,7 +61,7 @@ class SeisBenchFile(Sequence[Waveform]):
         tables = [read_table(self.folder / f"metadata{chunk}.csv").assign(trace_chunk=chunk) for chunk in chunks]
         self.metadata = pd.concat(tables, ignore_index=True)
         """One row per record, with SeisBench's names and `start_ns`."""
-        self._open: dict[tuple[int, str], h5py.File] = {}
+        self._open: dict[tuple[int, str], Arrays] = {}
         self._formats = {chunk: self._read_format(chunk) for chunk in chunks}
         self._complete()
 
@@ -82,23 +83,22 @@ class SeisBenchFile(Sequence[Waveform]):
             )
 
     def _read_format(self, chunk: str) -> dict[str, Any]:
-        group = self._file(chunk).get("data_format")
+        arrays = self._arrays(chunk)
         found: dict[str, Any] = {}
-        for name, item in group.items() if isinstance(group, h5py.Group) else ():
-            if isinstance(item, h5py.Dataset) and item.shape == () and not _elsewhere(item, self._file(chunk)):
+        for name in arrays.names("data_format"):
+            item = arrays.file["data_format"][name] if arrays.holds("data_format", name) else None
+            if isinstance(item, h5py.Dataset) and item.shape == () and item.external is None and not item.is_virtual:
                 value = item[()]
                 found[name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         return found
 
-    def _file(self, chunk: str) -> h5py.File:
+    def _arrays(self, chunk: str) -> Arrays:
         key = (os.getpid(), chunk)
         if key not in self._open:
             path = self.folder / f"waveforms{chunk}.hdf5"
-            try:
-                self._open[key] = h5py.File(path, "r")
-            except OSError as error:
-                raise SeislatentError(f"{path} cannot be opened as HDF5: {' '.join(str(error).split())}") from error
-            if not isinstance(self._open[key].get("data"), h5py.Group):
+            self._open[key] = Arrays(path)
+            if self._open[key].group("data") is None:
+                del self._open[key]
                 raise SeislatentError(f"{path} has no group `data`: it is not in SeisBench's layout")
         return self._open[key]
 
@@ -113,7 +113,32 @@ class SeisBenchFile(Sequence[Waveform]):
             return [self[j] for j in range(*i.indices(len(self)))]
         if not -len(self) <= i < len(self):
             raise IndexError(f"record {i} of {len(self)} in {self.folder}")
-        row = {k: v for k, v in self.metadata.iloc[i].to_dict().items() if v is not None and v is not pd.NA and v == v}
+        return self.read_many([i % len(self)])[0]
+
+    def read_many(self, rows: Sequence[int]) -> list[Waveform]:
+        """The records of some rows, in their order.
+
+        Raises:
+            SeislatentError: one of them cannot be read; `several` gives the others.
+        """
+        return [self._record(row) for row in self._rows(rows)]
+
+    def several(self, rows: Sequence[int]) -> Iterator[Waveform | SeislatentError]:
+        """For each row its record, or the error that reading it raised."""
+        for row in self._rows(rows):
+            try:
+                yield self._record(row)
+            except SeislatentError as error:
+                yield error.with_traceback(None)
+
+    def _rows(self, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Rows of the table without what is missing there."""
+        chosen = np.asarray(rows, np.int64)
+        for at in range(0, len(chosen), _ROWS):
+            for row in self.metadata.iloc[chosen[at : at + _ROWS]].to_dict("records"):
+                yield {str(k): v for k, v in row.items() if v is not None and v is not pd.NA and v == v}
+
+    def _record(self, row: dict[str, Any]) -> Waveform:
         try:
             return self._waveform(row)
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
@@ -139,25 +164,16 @@ class SeisBenchFile(Sequence[Waveform]):
     def _samples(self, row: dict[str, Any]) -> NDArray[Any]:
         """The array [channel time] of one record; `block$2,:3,:1200` names a part of an array of many records."""
         chunk, name = row["trace_chunk"], row["trace_name"]
-        group, about = self._file(chunk)["data"], self._formats[chunk]
-        base, _, where = name.partition("$")
-        whole = name in group
-        array = group.get(name if whole else base)
-        if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "iuf":
+        arrays, about = self._arrays(chunk), self._formats[chunk]
+        inside, _, own = name.rpartition("/")
+        path = f"data/{inside}" if inside else "data"
+        base, _, where = own.partition("$")
+        whole = arrays.holds(path, own)
+        if not whole and not arrays.holds(path, base):
             raise SeislatentError(
                 f"{self.folder}/waveforms{chunk}.hdf5 has no array of numbers data/{name}, which metadata.csv names"
             )
-        if _elsewhere(array, self._file(chunk)):
-            raise SeislatentError(f"{self.folder}: data/{name} keeps its samples in another file, which is refused")
-        at = () if whole else _slices(where, name)
-        lengths = zip(array.shape, (*at, *[slice(None)] * array.ndim), strict=False)
-        size = np.prod([n for n, part in lengths if isinstance(part, slice)], dtype=float)
-        if size > _LARGEST:
-            raise SeislatentError(f"{self.folder}: record {name} claims {size:.0f} samples, which is refused")
-        try:
-            data = np.asarray(array[at])
-        except (ValueError, IndexError, OSError) as error:
-            raise SeislatentError(f"{self.folder}: record {name} cannot be read: {' '.join(str(error).split())}") from error
+        data = arrays.read(path, own if whole else base, () if whole else _slices(where, name))
         if data.ndim == 1:
             data = data[None]
         if data.ndim != 2:
@@ -167,12 +183,7 @@ class SeisBenchFile(Sequence[Waveform]):
         data = data.T if turned else data
         if npts is not None and 0 < npts < data.shape[1]:
             data = data[:, : int(npts)]  # the rest is the block's padding
-        return np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="), copy=False))
-
-
-def _elsewhere(array: h5py.Dataset, file: h5py.File) -> bool:
-    """True where the samples do not lie in the file itself: behind a link, in a raw file, or composed from other files."""
-    return bool(array.file.filename != file.filename or array.external is not None or array.is_virtual)
+        return np.ascontiguousarray(data)
 
 
 def _slices(text: str, name: str) -> tuple[int | slice, ...]:
@@ -228,7 +239,7 @@ def _write_records(file: h5py.File, waveforms: Iterable[Waveform], block: int) -
     taken: set[str] = set()
     pending: dict[tuple[int, str], list[tuple[dict[str, Any], NDArray[Any]]]] = {}
     for i, waveform in enumerate(waveforms):
-        row = _row(waveform, i)
+        row = row_of(waveform, i)
         rows.append(row)
         if not block:
             name = row["trace_name"]
@@ -258,8 +269,12 @@ def _write_block(group: h5py.Group, name: str, held: list[tuple[dict[str, Any], 
     group.create_dataset(name, data=array)
 
 
-def _row(waveform: Waveform, i: int) -> dict[str, Any]:
-    """The row of the table for one record."""
+def row_of(waveform: Waveform, i: int) -> dict[str, Any]:
+    """The row of the table for record number `i`.
+
+    Raises:
+        SeislatentError: rows of the record belong to different stations.
+    """
     first = waveform.channels[0]
     places = {(c.network, c.station, c.location) for c in waveform.channels}
     if len(places) != 1:

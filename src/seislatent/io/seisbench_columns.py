@@ -87,11 +87,11 @@ def read_table(path: Path) -> pd.DataFrame:
     table = table.rename(columns=names)
     if "file" in table:
         _from_file_names(table)
-    table["start_ns"] = _starts(table)
+    table["start_ns"] = starts(table)
     return table
 
 
-def _starts(table: pd.DataFrame) -> pd.Series:
+def starts(table: pd.DataFrame) -> pd.Series:
     """Nanoseconds since 1970 of the first sample; missing where neither a column nor the trace's name says it."""
     texts = table["trace_start_time"] if "trace_start_time" in table else pd.Series(None, index=table.index, dtype=object)
     times = pd.to_datetime(texts, utc=True, errors="coerce", format="mixed")
