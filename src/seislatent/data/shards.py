@@ -80,6 +80,7 @@ class ShardWriter:
         self._places: dict[str, list[Any]] = {}
         self._rows: list[dict[str, Any]] = []
         self._rejected: list[Rejected] = []
+        self._failed: OSError | None = None
 
     def __enter__(self) -> ShardWriter:
         if shard_done(self._store, self.number):
@@ -113,6 +114,7 @@ class ShardWriter:
             for array, samples in ready.items():
                 self._write(array, samples)
         except OSError as error:
+            self._failed = error
             raise cannot_write(self._store, error) from error
         self._rows.append(row)
 
@@ -134,6 +136,8 @@ class ShardWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            if kind is None and self._failed is not None:
+                raise self._failed  # somebody went on after it
             if kind is None:
                 self._stack.close()  # the last samples go to the disk here
                 self._write_tables()
@@ -186,8 +190,9 @@ def _storable(samples: NDArray[Any], array: str, name: str) -> NDArray[Any]:
 
 
 def _alike(a: Path, b: Path) -> bool:
-    """Whether two shards hold the same; samples are compared by their sizes, which follow from the tables."""
-    return all(filecmp.cmp(a / name, b / name, shallow=False) for name in ("records.parquet", "rejected.parquet"))
+    """Whether two shards hold the same, byte for byte."""
+    names = {p.name for p in a.iterdir()}
+    return names == {p.name for p in b.iterdir()} and all(filecmp.cmp(a / name, b / name, shallow=False) for name in names)
 
 
 def write_table(table: pa.Table, path: Path, about: Mapping[str, Any]) -> None:

@@ -107,11 +107,25 @@ def row_of(waveform: Waveform) -> dict[str, Any]:
     if waveform.unit is not None:
         derived["trace_unit"] = waveform.unit
     added = [name for name in derived if name not in row]
-    return row | derived | {
+    row |= derived
+    for name, value in row.items():
+        if not (_unicode(name) and _unicode(value)):
+            raise SeislatentError(f"metadata of {_name(waveform)!a}: {name!a} is no Unicode text ({value!a:.60}): mend it")
+    return row | {
         "start_ns": int(waveform.start_ns), f"{OWN}channels": _channels_text(waveform.channels),
         f"{OWN}history": json.dumps(waveform.history, separators=(",", ":")), f"{OWN}unit": waveform.unit,
         f"{OWN}added": " ".join(added),
     }  # fmt: skip
+
+
+def _unicode(value: Any) -> bool:
+    """False for a text that UTF-8 cannot hold."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
 
 
 def _name(waveform: Waveform) -> str:
@@ -139,19 +153,9 @@ def waveform_of(row: Mapping[str, Any], data: NDArray[Any]) -> Waveform:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table: the union of their columns in the order of first sight, missing where a row has none.
-
-    Raises:
-        SeislatentError: a text is no Unicode text.
-    """
+    """Rows as a table: the union of their columns in the order of first sight, missing where a row has none."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {}
-    for name in names:
-        try:
-            columns[name] = column([row.get(name) for row in rows], words=name.startswith(OWN))
-        except (UnicodeError, pa.ArrowException) as error:
-            raise SeislatentError(f"column {name!r} cannot be stored ({' '.join(str(error).split())}): mend its values") from error
-    return pa.table(columns)
+    return pa.table({name: column([row.get(name) for row in rows], words=name.startswith(OWN)) for name in names})
 
 
 def column(values: Sequence[Any], *, words: bool = False) -> pa.Array:
