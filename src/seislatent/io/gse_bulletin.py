@@ -210,8 +210,8 @@ def _azimuths(written: NDArray[Any], measured: NDArray[Any], places: NDArray[Any
     GSE2.0 as the GSE's own data centre wrote it counts EvAz from the station to the event; later formats and other agencies
     count it from the event to the station. Where a file gives measured back azimuths and their residuals, the difference of the two
     is the back azimuth, and an EvAz that equals it (median within 1 degree) is one too: it is turned by the spherical triangle of
-    pole, event and station (NaN where that does not tell the station: two fit beyond a pole). Without them EvAz is taken from the event to
-    the station.
+    pole, event and station (NaN where that does not tell the station: two may fit where the distance reaches over a pole).
+    Without them EvAz is taken from the event to the station.
 
     Args:
         written: EvAz [pick].
@@ -227,7 +227,7 @@ def _azimuths(written: NDArray[Any], measured: NDArray[Any], places: NDArray[Any
     cosine = np.cos(event) / reach
     swing = np.arccos(np.where(np.abs(cosine) < 0.999, cosine, np.nan))  # beyond, a tenth of a degree moves the station far
     both = np.stack([lead + swing, lead - swing])
-    both = np.where(both > np.pi, both - 2 * np.pi, both)
+    both = (both + np.pi) % (2 * np.pi) - np.pi
     fits = both > 0  # one of them, but for distances that reach over a pole
     station = np.where(fits.sum(0) == 1, np.where(fits[0], both[0], both[1]), np.nan)
     east, north = -np.sin(b) * np.sin(station), (np.cos(station) - np.cos(d) * np.cos(event)) / np.maximum(np.sin(d), 1e-12)
