@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seislatent.signal.filters import demean
+from seislatent.signal.filters import Butterworth
 
 LEVEL = 0.2
 """Share of the largest absolute value that ends the stretch in which the onset is sought."""
@@ -15,15 +15,16 @@ FEWEST = 20
 """Samples of noise and of signal at least."""
 
 
-def onset(x: NDArray[Any], rate_hz: float, after_s: float = 2.0) -> int | None:
-    """The sample of x [time] at which its variance changes most clearly, or None where there is no such sample.
+def onset(x: NDArray[Any], rate_hz: float, *, highpass_hz: float = 1.0, after_s: float = 2.0) -> int | None:
+    """The sample of x [time] at which its variance rises most clearly, or None where there is no such sample.
 
-    The stretch from the first sample to `after_s` past the first one that reaches a fifth of the largest absolute value is divided
-    in two so that two Gaussian noises of their own variance explain it best: the least of
-    k log var(x[:k]) + (n - k) log var(x[k:]) (Maeda, 1985, the AIC picker without an autoregressive model). None where noise and
-    signal are not both 20 samples long, or the variance does not rise at least fourfold.
+    Drift is taken out by a causal high-pass of second order, which moves nothing before its cause. The stretch from the first
+    sample to `after_s` past the first one that reaches a fifth of the largest absolute value is then divided in two so that two
+    Gaussian noises of their own variance explain it best: the least of k log var(x[:k]) + (n - k) log var(x[k:]) (Maeda, 1985: the
+    AIC picker without an autoregressive model). None where noise and signal are not both 20 samples long, or the variance does not
+    rise at least fourfold.
     """
-    x = demean(x)
+    x = Butterworth(kind="highpass", corners_hz=highpass_hz, rate_hz=rate_hz, order=2, zero_phase=False)(x)
     size = np.abs(x)
     if not x.size or not np.isfinite(size).all() or size.max() == 0:
         return None
