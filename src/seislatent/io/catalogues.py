@@ -153,9 +153,12 @@ def merge(table: pd.DataFrame, told: Told) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+_TURKISH = str.maketrans("ıýþð", "iisg")  # the last three stand where a Turkish file is read as latin-1
+
+
 def plain_name(title: str) -> str:
     """A column's title in lower case letters, digits and underscores: `Depth/km` is depth_km, `Enlem(N)` is enlem_n."""
-    text = unicodedata.normalize("NFKD", title.strip().strip("#\"' ").lower().replace("ı", "i"))
+    text = unicodedata.normalize("NFKD", title.strip().strip("#\"' ").lower().translate(_TURKISH))
     return re.sub(r"[^a-z0-9]+", "_", text.encode("ascii", "ignore").decode()).strip("_")
 
 

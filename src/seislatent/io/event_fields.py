@@ -82,7 +82,8 @@ def time_ns(text: str) -> int:
     """
     found = _TIME.fullmatch(text)
     if found is None:
-        raise ValueError(f"'{text.strip()[:40]}' is no time (write 2014-01-31T23:59:59.9)")
+        what = f"'{text.strip()[:40]}' is no time" if text.strip() else "no time"
+        raise ValueError(f"{what} (write 2014-01-31T23:59:59.9)")
     year, month, day, hour, minute, second, fraction, zone = found.groups()
     days, h, m, s = _days(int(year), int(month), int(day)), int(hour), int(minute), int(second)
     if h > 23 or m > 59 or s > 60:

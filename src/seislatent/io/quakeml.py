@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from seislatent.io.event_fields import DEGREE_KM, Told, event_row, number_or_nan
 OURS = "smi:local/event/"
 """What the ids of written events begin with; it is taken off when they are read."""
 _ANSS = "{http://anss.org/xmlns/catalog/0.1}"
+_VALID = re.compile(r"(smi|quakeml):[\w.*()~'-]{3,}/[\w.*()~'-][\w.*()+?~'=,;#/&-]*", re.ASCII)
 _ASKED = re.compile(r"[?&]eventid=([^&]+)", re.IGNORECASE)
 
 
@@ -84,6 +85,12 @@ def _children(element: Any, name: str) -> list[Any]:
     return [child for child in element if _name(child) == name]
 
 
+def _where(element: Any, shown: str) -> str:
+    """File and line, or the public id where the parser no longer counts lines."""
+    line = element.sourceline or 0
+    return f"{shown} line {line}" if 0 < line < 65535 else f"{shown} {element.get('publicID')}"
+
+
 def _preferred(event: Any, kind: str, origin_id: str = "") -> Any | None:
     """The preferred origin or magnitude; else the first that belongs to `origin_id`; else the first."""
     found = _children(event, kind)
@@ -104,12 +111,27 @@ def source_id(event: Any) -> str:
         return anss[1] if anss[1].startswith(anss[0]) else "".join(anss)
     public = (event.get("publicID") or "").strip()
     asked = _ASKED.search(public)
-    return unquote(asked[1]) if asked else unquote(public.removeprefix(OURS)) if public.startswith(OURS) else public
+    if asked:
+        return unquote(asked[1])
+    if not public.startswith(OURS):
+        return public
+    written = public.removeprefix(OURS).encode()
+    return re.sub(rb"=([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), written).decode("utf-8", "replace")
+
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~*()'")
+
+
+def _public(name: str) -> str:
+    """The public id under which an event's id is written: itself where it is one, else behind our prefix, strange bytes as =XX."""
+    if _VALID.fullmatch(name) and not _ASKED.search(name) and not name.startswith(OURS):
+        return name
+    return OURS + "".join(chr(byte) if byte in _PLAIN else f"={byte:02X}" for byte in name.encode("utf-8", "replace"))
 
 
 def read_quakeml_events(path: Path, told: Told, shown: str) -> list[tuple[Any, ...]]:
     """Rows of events."""
-    rows = (_event(event, told, f"{shown} line {event.sourceline}") for event in elements(path, told, shown))
+    rows = (_event(event, told, _where(event, shown)) for event in elements(path, told, shown))
     return [row for row in rows if row is not None]
 
 
@@ -140,7 +162,7 @@ def read_quakeml_picks(path: Path, told: Told, shown: str) -> list[tuple[Any, ..
             row = _event(event, Told(), "")
             name = None if row is None else row[0]
         for pick in _children(event, "pick"):
-            where = f"{shown} line {pick.sourceline}"
+            where = _where(pick, shown)
             found = _pick(pick, arrivals.get(pick.get("publicID")), told, where)
             if found is None:
                 continue
@@ -191,7 +213,7 @@ def write_quakeml(path: Path, table: pd.DataFrame) -> None:
     catalog = Catalog(resource_id=ResourceIdentifier("smi:local/catalogue"))
     for k, row in enumerate(table.to_dict("records")):
         name = str(row["source_id"])
-        public = name if name.startswith(("smi:", "quakeml:")) else OURS + quote(name, safe="-_.~+*()'")
+        public = _public(name)
         origin = Origin(
             resource_id=ResourceIdentifier(f"smi:local/origin/{k}"), time=UTCDateTime(ns=int(row["origin_ns"])),
             latitude=row["source_latitude_deg"], longitude=row["source_longitude_deg"],
