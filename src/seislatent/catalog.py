@@ -46,6 +46,7 @@ BASELINES: dict[str, Callable[..., Any]] = {}
 
 DATASETS: dict[str, str] = {
     "codec_windows": "seislatent.data.codec_windows.CodecWindows",
+    "records": "seislatent.data.record_batches.RecordBatches",
 }
 """Where training records come from: the full name of a class, imported when a run needs it."""
 
@@ -147,7 +148,8 @@ class Listing(list[dict[str, Any]]):
 
 def presets() -> dict[str, Path]:
     """Every preset's name and file."""
-    return {p.relative_to(PRESETS).with_suffix("").as_posix(): p for p in sorted(PRESETS.glob("*/*.yaml"))}
+    found = (p for p in sorted(PRESETS.glob("*/*.yaml")) if p.parent.name != "data")  # those are recipes of `seislatent.stores`
+    return {p.relative_to(PRESETS).with_suffix("").as_posix(): p for p in found}
 
 
 def preset(name: str | Path) -> Preset:

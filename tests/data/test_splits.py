@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seislatent.data.splits import SPLITS, events, leaks, split, split_by_event, split_by_station
+from seislatent.data.splits import SPLITS, event_names, events, leaks, split, split_by_event, split_by_station
 from seislatent.errors import SeislatentError
 
 S = 1_000_000_000
@@ -132,7 +132,8 @@ def test_regions_keep_cells_and_events_whole():
     metadata["split"] = split(metadata, "region", seed=3)
     assert set(metadata["split"]) == set(SPLITS)
     assert not len(leaks(metadata, "region")) and not len(leaks(metadata))
-    assert len(leaks(metadata.assign(split=split(metadata.drop(columns="split"), "event", seed=3)), "region")), "events alone do not keep cells whole"
+    by_event = metadata.assign(split=split(metadata.drop(columns="split"), "event", seed=3))
+    assert len(leaks(by_event, "region")), "events alone do not keep cells whole"
 
 
 def test_strata_have_their_shares():
@@ -147,3 +148,8 @@ def test_strata_have_their_shares():
         split(metadata, stratify=["source_magnitudes"])
     kept = split(metadata.assign(split=drawn.where(metadata.index < 100, None)), "region", seed=9)
     assert (kept[:100] == drawn[:100]).all(), "a split that is given stays"
+
+
+def test_event_names():
+    metadata = table([0, 10, 5000, 5050, None], ids=["b", None, None, None, None])
+    assert list(event_names(metadata)) == ["b", "b", "time 2017-07-14T04:03:20", "time 2017-07-14T04:03:20", "record r4"]

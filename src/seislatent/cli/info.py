@@ -1,25 +1,55 @@
-"""Tell what a name or a file is: a preset, weights (.safetensors), a code file (.slat), seismograms, a folder of records."""
+"""Tell what a name or a file is: a preset, weights (.safetensors), a code file (.slat), seismograms, records, a store.
+
+Of a store (seislatent prepare): records by split, the proof that no event (or station, or region) stands in two splits, what was
+left out and why; --out FIGURE.png draws counts, magnitudes, distances (km) and signal-to-noise ratios (dB).
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seislatent.cli.list import columns
-from seislatent.errors import SeislatentError
+from seislatent.errors import SeislatentError, UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("what", metavar="WHAT", help="preset, or path of weights, code file, seismograms, run or folder of records")
+    told = "preset or data recipe, or path of weights, code file, seismograms, run, folder of records, store"
+    parser.add_argument("what", metavar="WHAT", help=told)
+    parser.add_argument("--out", metavar="FIGURE", help="of a store: figure to write (.png or .svg)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FIGURE if it exists")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Calls `info`."""
-    return info(args.what)
+    """Calls `info`, and draws a store where asked to."""
+    told = info(args.what)
+    if args.out is not None:
+        told["figure"] = _drawn(args.what, args.out, overwrite=args.overwrite)
+    return told
+
+
+def _drawn(store: str, out: str, *, overwrite: bool) -> str:
+    """The overview of a store as a file."""
+    from seislatent.data.store import Store, is_store
+    from seislatent.evaluate.overview import overview
+
+    path = Path(out)
+    if not is_store(store):
+        raise SeislatentError(f"{store} is no store: --out draws what seislatent prepare has made")
+    if path.suffix not in (".png", ".svg"):
+        raise UsageError(f"--out {out}: give a name that ends in .png or .svg")
+    if path.exists() and not overwrite:
+        raise SeislatentError(f"{out} exists: give another name, or --overwrite")
+    picture = overview(Store(store))
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(picture.png if path.suffix == ".png" else picture.svg)
+    os.replace(beside, path)
+    return out
 
 
 def info(what: str | Path) -> dict[str, Any]:
@@ -28,9 +58,11 @@ def info(what: str | Path) -> dict[str, Any]:
     if not path.exists():
         if path.suffix in (".safetensors", ".slat") or len(path.parts) > 2:
             raise SeislatentError(f"{what}: no such file or folder")
-        return _preset(str(what))
+        return _data_recipe(str(what)) if str(what).startswith("data/") else _preset(str(what))
     if path.is_dir():
-        return _folder(path)
+        from seislatent.data.store import is_store
+
+        return store(path) if is_store(path) else _folder(path)
     if path.suffix == ".safetensors":
         return _weights(path)
     from seislatent.io.slat import Codes, is_slat
@@ -99,6 +131,62 @@ def _weights(path: Path) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "parameters": catalog.players(model.system),
         **told,
+    }
+
+
+def _data_recipe(name: str) -> dict[str, Any]:
+    from seislatent import config, stores
+    from seislatent.data.splits import SplitConfig
+
+    it = stores.preset(name)
+    keys = _keys(stores.recipe(it).config, "recipe") + _keys(config.load(SplitConfig, it.split), "split")
+    return {"kind": "data recipe", "name": name, "recipe": it.recipe, "about": it.about, "keys": keys}
+
+
+def _leaks(table: Any, rule: str, cell_deg: float) -> tuple[list[str], list[dict[str, Any]]]:
+    """What the splits keep apart, and where they do not; by event and station, train and dev share stations but not with test."""
+    from seislatent.data.splits import leaks
+
+    rules: tuple[Literal["event", "station", "region"], ...] = ("event", "station", "region")
+    names = [by for by in rules if by in rule.split("+")]
+    found: list[dict[str, Any]] = []
+    for by in names:
+        seen = table.assign(split=table["split"].replace("dev", "train")) if by == "station" and len(names) > 1 else table
+        found += [{"by": by, **{str(k): v for k, v in row.items()}} for row in leaks(seen, by, cell_deg).to_dict("records")]
+    return [*names], found
+
+
+def store(path: str | Path) -> dict[str, Any]:
+    """What a store of records holds: `records`, `splits` (name: count), `leaks` (a list), `rejected` (reason: count), and more."""
+    from seislatent.data.store import Store
+
+    held = Store(path)
+    table, rejected = held.metadata, held.rejected
+    rule = held.about.get("split", {})
+    kept_apart, found = _leaks(table, str(rule.get("by", "event")), float(rule.get("cell_deg", 1.0)))
+
+    def counts(column: str) -> dict[str, int]:
+        return {str(k): int(v) for k, v in table[column].value_counts().items()} if column in table else {}
+
+    return {
+        "kind": "store",
+        "folder": str(path),
+        "records": len(table),
+        "splits": counts("split"),
+        "kept_apart": kept_apart,
+        "leaks": found,
+        "rejected": {str(k): int(v) for k, v in rejected["reason"].value_counts().items()},
+        "events": int(table["source_id"].nunique()) if "source_id" in table else None,
+        "stations": int(table[["station_network_code", "station_code"]].drop_duplicates().shape[0]),
+        "sampling_rate_hz": counts("trace_sampling_rate_hz"),
+        "component_order": counts("trace_component_order"),
+        "unit": counts("trace_unit"),
+        "labels": counts("label"),
+        "arrays": [*held.arrays],
+        "bytes": held.bytes,
+        "recipe": held.about.get("recipe"),
+        "made_by": held.about.get("made_by"),
+        "columns": [str(c) for c in table.columns],
     }
 
 

@@ -1,4 +1,4 @@
-"""List presets, baselines and datasets, by the names that the other verbs take."""
+"""List presets, data recipes, baselines and datasets, by the names that the other verbs take."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Calls `catalog.listing`."""
-    from seislatent import catalog
+    from seislatent import catalog, stores
 
-    return {"presets": [*catalog.listing()], "baselines": sorted(catalog.BASELINES), "datasets": sorted(catalog.DATASETS)}
+    recipes = [{"name": name, "about": stores.preset(name).about} for name in stores.presets()]
+    names = {"baselines": sorted(catalog.BASELINES), "datasets": sorted(catalog.DATASETS)}
+    return {"presets": [*catalog.listing()], "recipes": recipes, **names}
 
 
 def text(result: dict[str, Any]) -> str:
     """A table of presets, then the other names."""
     rows = [["NAME", "SYSTEM", "WEIGHTS", "ABOUT"], *[[str(v) for v in row.values()] for row in result["presets"]]]
     names = [f"{what}: {', '.join(result[what]) or 'none'}" for what in ("baselines", "datasets")]
-    return "\n".join([columns(rows), "", *names])
+    recipes = [["DATA RECIPE", "ABOUT"], *[[row["name"], row["about"]] for row in result["recipes"]]]
+    return "\n".join([columns(rows), "", columns(recipes), "", *names])
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from seislatent import __version__
 from seislatent.errors import SeislatentError, UsageError, unknown
 
-VERBS = ("demo", "list", "info", "train", "evaluate", "encode", "decode")
+VERBS = ("demo", "list", "info", "prepare", "train", "evaluate", "encode", "decode")
 DEBUG = "SEISLATENT_DEBUG"
 
 
@@ -112,9 +112,11 @@ def summary(verb: ModuleType) -> str:
 
 def parser(verb: ModuleType, name: str, words: Sequence[str] = ()) -> Parser:
     """The verb's parser. Where it takes keys of a config (`KEYS`), those in `words` become options; the config checks them."""
+    asked = bool({"-h", "--help"} & set(words))
     made = Parser(
         prog=f"seislatent {name}",
         description=verb.__doc__,
+        epilog=verb.epilog(words) if asked and hasattr(verb, "epilog") else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -57,6 +57,23 @@ def events(metadata: pd.DataFrame, window_s: float = WINDOW_S) -> pd.Series:
     return pd.Series(label, index=metadata.index, name="event")
 
 
+def event_names(metadata: pd.DataFrame) -> pd.Series:
+    """An id per record, equal for records of one event: the one that is given, else one of the same event, else its first time."""
+    label = events(metadata)
+    given = _ids(metadata)
+    name = given.groupby(label.to_numpy()).min()  # of several ids in an event, the first in the alphabet
+    _, own = _keys(metadata, label.to_numpy())
+    made = pd.Series([_named(key) for key in own], index=name.index)
+    of_event = name.where(name.notna(), made)
+    return given.where(given.notna(), pd.Series(of_event.to_numpy()[label], index=metadata.index)).rename("source_id")
+
+
+def _named(key: str) -> str:
+    """'time 1.5e18' becomes 'time 2017-07-14T02:40:00'."""
+    kind, _, value = key.partition(" ")
+    return f"time {np.datetime64(int(float(value)) // 10**9, 's')}" if kind == "time" else key
+
+
 def _ids(metadata: pd.DataFrame) -> pd.Series:
     """Event ids as text, missing where none is given."""
     ids = pd.Series(None, index=metadata.index, dtype=object)
