@@ -33,6 +33,9 @@ from seislatent.prepare.excerpt import excerpt, length_at, mark, marked
 from seislatent.prepare.quality import Quality, QualityConfig, measure_many
 from seislatent.waveform import Waveform
 
+AT_ONCE = 1 << 21
+"""Samples whose quality is measured at once (17 MB in float64; the measures take about ten times that)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MarmaraConfig:
@@ -110,13 +113,23 @@ class Marmara(DataRecipe):
                 done[i] = three
             else:
                 alike.setdefault((three.data.shape[1], three.sampling_rate_hz), []).append((i, three))
-        for (_, rate), some in alike.items():
-            p = np.array([_or_nan(mark(record, self.config.p_column)) for _, record in some])
-            measured = measure_many(np.stack([record.data for _, record in some]), rate, p, self.config.quality)
-            for k, (i, record) in enumerate(some):
-                record = replace(record, metadata=record.metadata | measured.of(k, record.components))
-                done[i] = self.rule(record, measured, k) or self.window(record)
+        for (samples, rate), some in alike.items():
+            few = max(1, AT_ONCE // (3 * samples))
+            for part in (some[a : a + few] for a in range(0, len(some), few)):
+                p = np.array([_or_nan(mark(record, self.config.p_column)) for _, record in part])
+                measured = measure_many(np.stack([record.data for _, record in part]), rate, p, self.config.quality)
+                for k, (i, record) in enumerate(part):
+                    record = replace(record, metadata=record.metadata | measured.of(k, record.components))
+                    done[i] = self.pick(record) or self.rule(record, measured, k) or self.window(record)
         return [done[i] for i in range(len(records))]
+
+    def pick(self, record: Waveform) -> Rejected | None:
+        """Nothing where P stands in the record."""
+        at = mark(record, self.config.p_column)
+        if at is None:
+            return rejected(record, "no P")
+        outside = not 0 <= at < record.data.shape[1]
+        return rejected(record, "P outside the record", f"sample {at:g} of {record.data.shape[1]}") if outside else None
 
     def rule(self, record: Waveform, measured: Quality, k: int) -> Rejected | None:
         """The first rule of quality that record k of those measured breaks."""
@@ -136,23 +149,20 @@ class Marmara(DataRecipe):
     def window(self, record: Waveform) -> Made | Rejected:
         """A good record conditioned and cut."""
         c = self.config
-        at = mark(record, c.p_column)
-        if at is None or not 0 <= at < record.data.shape[1]:
-            return rejected(record, "no P" if at is None else "P outside the record")
-        try:
-            magnitude = record.metadata.get("source_magnitude")
-            size = float(magnitude) if isinstance(magnitude, int | float | np.number) else None
-            code, rate = code_of(record), record.sampling_rate_hz
-            band = band_for(code, size, rate, missing=c.magnitude_missing, other=c.other_instrument)
-        except NoBand as error:
-            return rejected(record, error.reason, str(error))
         rate = c.sampling_rate_hz or record.sampling_rate_hz
         length, last = round(c.length_s * rate), length_at(record, rate)
-        first = round(at * rate / record.sampling_rate_hz - c.before_p_s * rate)
+        first = round(_or_nan(mark(record, c.p_column)) * rate / record.sampling_rate_hz - c.before_p_s * rate)
         if c.beyond == "move":
             first = max(0, min(first, last - length))
         if first < 0 or first + length > last:
             return rejected(record, "too short", f"samples {first} to {first + length} of {last} at {rate:g} Hz")
+        size = record.metadata.get("source_magnitude")
+        magnitude = float(size) if isinstance(size, int | float | np.number) else None
+        try:
+            missing, other = c.magnitude_missing, c.other_instrument
+            band = band_for(code_of(record), magnitude, record.sampling_rate_hz, missing=missing, other=other)
+        except NoBand as error:
+            return rejected(record, error.reason, str(error))
         window = excerpt(self.conditioned(record, band), first, first + length, rate)
         about = {"trace_band": band.row, "trace_band_low_hz": band.low_hz, "trace_band_high_hz": band.high_hz}
         return Made(record=replace(window, data=window.data.astype(np.float32), metadata=window.metadata | about))
