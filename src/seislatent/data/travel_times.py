@@ -84,7 +84,7 @@ def _table() -> dict[str, NDArray[Any]]:
 def nodes() -> tuple[Array, Array]:
     """Depths and distances in km at which the table stands: dense where times bend, with the model's layers among the depths."""
     depths = [(0, 42, 1.0), (42.5, 80, 2.5), (80, 250, 10.0), (250, 701, 25.0), (410, 411, 1.0), (660, 661, 1.0)]
-    distances = [(0, 20, 1.0), (20, 400, 2.5), (400, 1000, 5.0), (1000, 3400, 20.0), (3400, FARTHEST_KM, 50.0)]
+    distances = [(0.0, 20.0, 1.0), (20, 400, 2.5), (400, 1000, 5.0), (1000, 3400, 20.0), (3400, FARTHEST_KM, 50.0)]
     distances.append((FARTHEST_KM, FARTHEST_KM + 1, 1.0))
     z, x = (np.unique(np.concatenate([np.arange(*part) for part in parts])) for parts in (depths, distances))
     return z, x

@@ -1,0 +1,318 @@
+"""Archives of waveform files: SDS trees and any folder of files that ObsPy reads, of which only what is asked for is read.
+
+    SDS      YEAR/NET/STA/CHA.D/NET.STA.LOC.CHA.D.YEAR.DOY: files are found by their names, nothing is scanned
+    folder   any files, such as one of three components per event and station: found by an index of their headers
+
+Nothing is written into an archive.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatchcase
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from obspy import Stream, UTCDateTime
+
+from seislatent.errors import SeislatentError
+from seislatent.io.archive_index import TRACE, files_below, index, keep_index, kept_index
+from seislatent.io.files import from_stream, read_stream, samples_ns
+from seislatent.io.plugins import load, one_line
+from seislatent.waveform import Waveform
+
+log = logging.getLogger(__name__)
+
+_SDS_NAME = re.compile(r"([^.]*)\.([^.]+)\.([^.]*)\.([^.]+)\.D\.(\d{4})\.(\d{3})$")
+_DAY_NS = 86_400_000_000_000
+_SPILL_NS = 600_000_000_000
+"""The last record of a day's file may reach this far into the next day."""
+_SLACK_NS = 10_000_000_000
+"""Records are picked out of a file this much wider than asked, and the samples are then cut."""
+_HELD_BYTES = 1 << 27
+"""Bytes of files that are kept for the next read; a larger file is read again each time."""
+
+
+class Archive:
+    """The waveform files of one folder.
+
+    May be handed to worker processes: files are opened by each process for itself, and nothing stays open.
+
+    Args:
+        folder: an SDS tree, or any folder with waveform files at any depth.
+        cache: a Parquet file in which the index is kept from one time to the next, outside the archive; files whose size and time
+            of change are as they were are not opened again. None keeps it in memory.
+        workers: processes that read headers.
+        leave_out: files that are no waveforms (catalogues, picks, inventories).
+
+    Raises:
+        SeislatentError: the folder does not exist, or the cache lies in it or is another file.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, cache: str | Path | None = None, workers: int = 1, leave_out: Iterable[str | Path] = ()
+    ) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise SeislatentError(f"archive {folder} is no folder: give the folder that holds the waveform files")
+        self.cache = None if cache is None else Path(cache)
+        if self.cache is not None and self.cache.resolve().is_relative_to(self.folder.resolve()):
+            raise SeislatentError(f"index {cache} lies in the archive, in which nothing is written: give a place outside of it")
+        self.workers = workers
+        self.bad: list[str] = []
+        """Files that cannot be read, one line for each."""
+        self.sds = _is_sds(self.folder)
+        self._left_out = {Path(p).resolve() for p in leave_out}
+        self._table: pd.DataFrame | None = None
+        self._rows: dict[str, np.ndarray] = {}
+        self._several: set[str] = set()
+        self._listings: dict[Path, tuple[str, ...]] = {}
+        self._raw: OrderedDict[str, bytes] = OrderedDict()
+        self._streams: OrderedDict[str, Stream] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_raw": OrderedDict(), "_streams": OrderedDict()}
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per trace, from the headers of all files: the columns of `TRACE`; made when first asked for."""
+        if self._table is None:
+            self.refresh()
+        assert self._table is not None
+        return self._table
+
+    def refresh(self) -> None:
+        """Look at the files again: new and changed ones are read, those that are gone are forgotten."""
+        kept = None if self.cache is None else kept_index(self.cache)
+        found = index(self.folder, list(files_below(self.folder, self._is_left_out)), kept, self.workers)
+        if self.cache is not None and not (kept is not None and kept.equals(found)):
+            keep_index(found, self.cache)
+        told = found.loc[found["bad"] != "", "bad"].tolist()
+        if told:
+            shown = "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+            log.warning("%d files of %s cannot be read and are left out: %s", len(told), self.folder, shown)
+        self.bad = told
+        self._table = found.loc[found["npts"] > 0, list(TRACE)].reset_index(drop=True)
+        self._rows = {str(name): np.asarray(rows) for name, rows in self._table.groupby("station").indices.items()}
+        sensors = self._table["network"] + "." + self._table["station"] + "." + self._table["channel"].str[:2]
+        counts = sensors.groupby(self._table["file"]).nunique()
+        self._several = set(counts.index[counts > 1])
+        for held in (self._listings, self._raw, self._streams):
+            held.clear()
+
+    def _is_left_out(self, path: Path) -> bool:
+        return bool(self._left_out) and path.resolve() in self._left_out
+
+    def spans(self) -> pd.DataFrame:
+        """When which channel has samples: columns network, station, location, channel, start_ns, end_ns, file, sampling_rate_hz.
+
+        A row per trace of a folder. Of an SDS tree a row per file, its day from the name and its rate not known (NaN): no file
+        is opened.
+        """
+        if not self.sds or self._table is not None:
+            table = self.table
+            return table[["network", "station", "location", "channel", "start_ns", "end_ns", "file", "sampling_rate_hz"]]
+        rows = []
+        for year in self._listed(self.folder):
+            for path in _four_deep(self, self.folder / year) if re.fullmatch(r"\d{4}", year) else ():
+                named = _SDS_NAME.fullmatch(path.name)
+                if named and 1 <= int(named[6]) <= 366:
+                    start = _day_ns(int(named[5]), int(named[6]))
+                    rows.append((*named.groups()[:4], start, start + _DAY_NS, path.relative_to(self.folder).as_posix(), np.nan))
+        columns = ["network", "station", "location", "channel", "start_ns", "end_ns", "file", "sampling_rate_hz"]
+        return pd.DataFrame(rows, columns=columns).astype({"start_ns": "int64", "end_ns": "int64", "sampling_rate_hz": "float64"})
+
+    def rate_hz(self, file: str) -> float:
+        """Sampling rate of the first trace of a file, NaN where it cannot be read."""
+        try:
+            return float(read_stream(self.folder / file, headonly=True)[0].stats.sampling_rate)
+        except SeislatentError:
+            return float("nan")
+
+    def read(
+        self,
+        network: str = "*",
+        station: str = "*",
+        location: str = "*",
+        channel: str = "*",
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        *,
+        files: Collection[str] | None = None,
+    ) -> list[Waveform]:
+        """Waveforms of one channel each, a row per unbroken trace, cut to the samples nearest to the time asked for.
+
+        Args:
+            network: code, or a pattern with * and ?, as the next three.
+            station: code.
+            location: code; "" is a code, too.
+            channel: code, such as HH? for the components of one sensor.
+            start_ns: nanoseconds since 1970; None takes what there is.
+            end_ns: one past the last.
+            files: only these, as the table names them.
+
+        Returns:
+            In order of id and time; nothing where nothing is there. A file that cannot be read is told in the log and in `bad`.
+
+        Raises:
+            SeislatentError: an SDS archive is asked for data without a start and end.
+        """
+        wanted = (network, station, location, channel)
+        names = list(files) if files is not None else self._files(wanted, start_ns, end_ns)
+        found = []
+        for name in names:
+            for waveform in self._waveforms(name, start_ns, end_ns):
+                c = waveform.channels[0]
+                if not _fits((c.network, c.station, c.location, c.code), wanted) or waveform.data.dtype.kind in "SU":
+                    continue
+                cut = _cut(waveform, start_ns, end_ns)
+                if cut.data.shape[1]:
+                    found.append(replace(cut, metadata=cut.metadata | {"file": name}))
+        return sorted(found, key=lambda w: (w.ids[0], w.start_ns))
+
+    def _files(self, wanted: tuple[str, str, str, str], start_ns: int | None, end_ns: int | None) -> list[str]:
+        """Names of the files that may hold what is asked for."""
+        if self.sds and self._table is None:
+            if start_ns is None or end_ns is None:
+                raise SeislatentError(f"{self.folder} is an SDS archive: give start and end of what is to be read")
+            return list(self._sds_files(wanted, start_ns, end_ns))
+        table = self.table
+        station = wanted[1]
+        rows = self._rows.get(station, np.empty(0, np.int64)) if not _is_pattern(station) else np.arange(len(table))
+        part = table.iloc[rows]
+        keep = np.ones(len(part), bool)
+        if start_ns is not None:
+            keep &= part["end_ns"].to_numpy() > start_ns
+        if end_ns is not None:
+            keep &= part["start_ns"].to_numpy() < end_ns
+        part = part[keep]
+        ids = zip(part["network"], part["station"], part["location"], part["channel"], strict=True)
+        return list(dict.fromkeys(name for name, one in zip(part["file"], ids, strict=True) if _fits(one, wanted)))
+
+    def _sds_files(self, wanted: tuple[str, str, str, str], start_ns: int, end_ns: int) -> Iterator[str]:
+        network, station, location, channel = wanted
+        for day in range((start_ns - _SPILL_NS) // _DAY_NS, (end_ns - 1) // _DAY_NS + 1):
+            when = date(1970, 1, 1) + timedelta(days=day)
+            year, number = f"{when.year:04d}", when.timetuple().tm_yday
+            places = [self.folder / year]
+            for pattern in (network, station, f"{channel}.D"):
+                places = [p / name for p in places for name in self._matching(p, pattern)]
+            for place in places:
+                pattern = f"*.{location}.{place.name}.{year}.{number:03d}"
+                for name in self._listed(place):
+                    if fnmatchcase(name, pattern):
+                        yield (place / name).relative_to(self.folder).as_posix()
+
+    def _matching(self, folder: Path, pattern: str) -> list[str]:
+        names = self._listed(folder)
+        return [pattern] * (pattern in names) if not _is_pattern(pattern) else [n for n in names if fnmatchcase(n, pattern)]
+
+    def _listed(self, folder: Path) -> tuple[str, ...]:
+        """Names in a folder, asked once."""
+        if folder not in self._listings:
+            try:
+                self._listings[folder] = tuple(sorted(name for name in os.listdir(folder) if name[0] != "."))
+            except OSError:
+                self._listings[folder] = ()
+        return self._listings[folder]
+
+    def _waveforms(self, name: str, start_ns: int | None, end_ns: int | None) -> list[Waveform]:
+        """What one file has around the time asked for; nothing, and a line in `bad`, where it cannot be read."""
+        path = self.folder / name
+        try:
+            raw = self._bytes(name, path)
+            if raw is None or not _is_miniseed(raw):
+                return from_stream(self._stream(name, path, hold=raw is not None))
+            if name in self._several:
+                return from_stream(self._stream(name, path, hold=True))
+            window: dict[str, Any] = {}
+            if start_ns is not None:
+                window["starttime"] = UTCDateTime(ns=int(start_ns) - _SLACK_NS)
+            if end_ns is not None:
+                window["endtime"] = UTCDateTime(ns=int(end_ns) + _SLACK_NS)
+            return from_stream(load(BytesIO(raw), "MSEED", str(path), **window))
+        except (SeislatentError, OSError) as error:
+            told = str(error) if isinstance(error, SeislatentError) else f"{path} cannot be read: {one_line(error)}"
+            if told not in self.bad:
+                self.bad.append(told)
+                log.warning("left out: %s", told)
+            return []
+
+    def _bytes(self, name: str, path: Path) -> bytes | None:
+        """The file as it is, held for the next read; None for one too large to hold."""
+        if name not in self._raw:
+            size = path.stat().st_size
+            if size > _HELD_BYTES // 2:
+                return None
+            while self._raw and sum(map(len, self._raw.values())) + size > _HELD_BYTES:
+                self._raw.popitem(last=False)
+            self._raw[name] = path.read_bytes()
+        self._raw.move_to_end(name)
+        return self._raw[name]
+
+    def _stream(self, name: str, path: Path, *, hold: bool) -> Stream:
+        """The whole file, decoded; the last two of moderate size stay, so that neighbouring stations cost nothing."""
+        if name not in self._streams:
+            stream = read_stream(path)
+            if not hold:
+                return stream
+            self._streams[name] = stream
+            while len(self._streams) > 2:
+                self._streams.popitem(last=False)
+        self._streams.move_to_end(name)
+        return self._streams[name]
+
+
+def _is_sds(folder: Path) -> bool:
+    """True where the first year that has any station holds folders of channels named as SDS names them."""
+    years = sorted(p for p in folder.iterdir() if re.fullmatch(r"\d{4}", p.name) and p.is_dir())
+    return any(next(year.glob("*/*/*.D"), None) is not None for year in years)
+
+
+def _four_deep(archive: Archive, year: Path) -> Iterator[Path]:
+    """The files of one year of an SDS tree."""
+    for network in archive._listed(year):
+        for station in archive._listed(year / network):
+            for channel in archive._listed(year / network / station):
+                if channel.endswith(".D"):
+                    place = year / network / station / channel
+                    yield from (place / name for name in archive._listed(place))
+
+
+def _day_ns(year: int, day: int) -> int:
+    days = datetime(year, 1, 1, tzinfo=UTC).toordinal() - date(1970, 1, 1).toordinal() + day - 1
+    return days * _DAY_NS
+
+
+def _is_pattern(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
+def _fits(codes: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    return all(code == pattern or fnmatchcase(code, pattern) for code, pattern in zip(codes, wanted, strict=True))
+
+
+def _is_miniseed(raw: bytes) -> bool:
+    """True for a data record of miniSEED 2 at the start; full SEED and the rest go through ObsPy's detection."""
+    return len(raw) >= 64 and raw[:6].replace(b" ", b"0").isdigit() and raw[6:7] in b"DRQM" and raw[7:8] in (b" ", b"\0")
+
+
+def _cut(waveform: Waveform, start_ns: int | None, end_ns: int | None) -> Waveform:
+    """The samples nearest to a span of time."""
+    rate, count = waveform.sampling_rate_hz, waveform.data.shape[1]
+    if rate == 0:
+        return waveform.select([]) if count == 0 else waveform
+    a = 0 if start_ns is None else min(max(round((start_ns - waveform.start_ns) * rate / 1e9), 0), count)
+    b = count if end_ns is None else max(min(round((end_ns - waveform.start_ns) * rate / 1e9), count), a)
+    if (a, b) == (0, count):
+        return waveform
+    return replace(waveform, data=waveform.data[:, a:b], start_ns=waveform.start_ns + samples_ns(a, rate))
