@@ -22,8 +22,8 @@ from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.errors import SeislatentError
 from seislatent.prepare import condition
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark, marked
+from seislatent.prepare.integrate import motion, to_quantity
 from seislatent.prepare.level import level
-from seislatent.prepare.motion import order_of, to_motion
 from seislatent.prepare.windows import cut
 from seislatent.waveform import Waveform
 
@@ -128,7 +128,7 @@ class Groups(DataRecipe):
         pick, column = next(((s, p) for p in c.picks if (s := mark(record, p)) is not None), (None, ""))
         if pick is None:
             return Rejected(name=name, reason="no pick")
-        if c.quantity != "as recorded" and order_of(record) is None:
+        if c.quantity != "as recorded" and motion(record) is None:
             return Rejected(name=name, reason="quantity not known", detail=f"unit {record.unit}, channel {record.channels[0].code}")
         rate, count = record.sampling_rate_hz, record.data.shape[1]
         if not 0 <= pick < count:
@@ -142,7 +142,7 @@ class Groups(DataRecipe):
         if c.band_hz is not None and c.band_hz[1] > HIGHEST_SHARE * rate:
             return Rejected(name=name, reason="rate too low", detail=f"{rate:g} Hz for a band up to {c.band_hz[1]:g} Hz")
         wide = condition.detrend(replace(wide, data=wide.data.astype(np.float64)))
-        wide = to_motion(wide, c.quantity) if c.quantity != "as recorded" else wide
+        wide = to_quantity(wide, c.quantity) if c.quantity != "as recorded" else wide
         wide = condition.bandpass(wide, *c.band_hz, zero_phase=c.zero_phase) if c.band_hz is not None else wide
         at = round(((pick - first) / rate - c.before_s) * c.sampling_rate_hz)
         end = at + round((c.before_s + c.after_s) * c.sampling_rate_hz)

@@ -1,0 +1,96 @@
+"""Everyone's own records: waveform files and a labels.csv.
+
+    folder: labels.csv (file or id, start, label, P, S, event) + waveform files --> windows of one rate and length with their label
+
+A line that cannot be used is left out with its reason; its name in the store's list of rejected records is `labels.csv:LINE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from seislatent.data.labelled_files import open_labelled
+from seislatent.data.recipe import DataRecipe, Made, Rejected
+from seislatent.data.records import Records
+from seislatent.errors import SeislatentError, unknown
+from seislatent.prepare.excerpt import excerpt, flaw, mark
+from seislatent.prepare.level import level
+from seislatent.waveform import Waveform
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledConfig:
+    """Length, rate and components of the windows, and what the labels mean."""
+
+    window_s: float = 30.0
+    """Length of a window in seconds."""
+    sampling_rate_hz: float = 100.0
+    """Of the windows, in Hz."""
+    components: str = "ZNE"
+    """Components of every record, in this order; 1 and 2 stand for N and E where a sensor is not oriented."""
+    before_p_s: float = 5.0
+    """Where a line has P and no start, its window begins this many seconds before P."""
+    classes: dict[str, str] = field(default_factory=dict)
+    """What a label of the file is called in the store, such as {eq: earthquake, bl: explosion}; others are then left out. Where
+    nothing is given, labels stay as they are."""
+    scale: Literal["record", "component", "none"] = "none"
+    """What is divided by one peak, so that samples lie in [-1, 1]: the record, each component, or nothing."""
+
+
+class Labelled(DataRecipe):
+    """Windows of labelled records."""
+
+    Config = LabelledConfig
+    config: LabelledConfig
+
+    def __init__(self, config: LabelledConfig) -> None:
+        super().__init__(config)
+        if config.window_s * config.sampling_rate_hz < 2 or config.before_p_s < 0 or not config.components:
+            raise SeislatentError("window_s must hold two samples, before_p_s be 0 or more, and components name one or more")
+        if config.scale not in ("record", "component", "none"):
+            raise SeislatentError(unknown("scale", config.scale, ("record", "component", "none")))
+
+    def open(self, source: Sequence[Path]) -> Records:
+        """The lines of every labels.csv (a folder that has one, or the CSV file itself) as records."""
+        c = self.config
+        return open_labelled(source, window_s=c.window_s, before_p_s=c.before_p_s, components=c.components)
+
+    def select(self, table: pd.DataFrame) -> pd.Series:
+        """Lines that cannot be used, and labels that are not asked for."""
+        reason = table["reason"].fillna("").astype(str)
+        if not self.config.classes:
+            return reason
+        return reason.mask((reason == "") & ~table["label"].isin(list(self.config.classes)), "label not asked for")
+
+    def make(self, records: Sequence[Waveform], rngs: Sequence[np.random.Generator]) -> Iterable[Made | Rejected]:
+        """The windows of each record; nothing is drawn at random."""
+        for record in records:
+            yield from self.windows(record)
+
+    def windows(self, record: Waveform) -> Iterator[Made | Rejected]:
+        """Whole windows side by side within what is labelled: one, unless the line says a longer `length`."""
+        c, name = self.config, str(record.metadata["trace_name"])
+        rate, count = c.sampling_rate_hz, round(c.window_s * c.sampling_rate_hz)
+        ratio = rate / record.sampling_rate_hz
+        first, last = (round((mark(record, f"trace_label_{end}_sample") or 0.0) * ratio) for end in ("start", "end"))
+        starts = range(first, last - count + 1, count)
+        if not starts:
+            yield Rejected(name=name, reason="length below the window", detail=f"{(last - first) / rate:g} of {c.window_s:g} s")
+        for k, start in enumerate(starts):
+            own = f"{name}_{k}" if len(starts) > 1 else name
+            trouble = flaw(record, start, start + count, rate)
+            if trouble:
+                yield Rejected(name=own, reason=trouble)
+                continue
+            window = excerpt(record, start, start + count, rate)
+            window = level(window, per=c.scale) if c.scale != "none" else window
+            label = str(record.metadata["label"])
+            about = {"trace_name": own, "label": c.classes.get(label, label)}
+            kept = {k: v for k, v in window.metadata.items() if not k.startswith("trace_label_")}
+            yield Made(record=replace(window, data=window.data.astype(np.float32), metadata=kept | about))
