@@ -11,9 +11,14 @@ import pandas as pd
 import pytest
 from obspy import Stream, Trace, UTCDateTime
 
+from seislatent.data.gather import Unfit
+from seislatent.data.recipe import Made
 from seislatent.data.records import COLUMNS, open_records
+from seislatent.data.shards import ShardWriter, finish
 from seislatent.data.splits import leaks, split_by_event
+from seislatent.data.store import is_store
 from seislatent.errors import SeislatentError
+from seislatent.io.native_hdf5 import write_native
 from seislatent.io.seisbench import write_seisbench
 from seislatent.waveform import Channel, Waveform
 
@@ -127,6 +132,118 @@ def test_obspy_wheel_files_open_as_records():
     folder = Path(obspy.__file__).parent / "io" / "gse2" / "tests" / "data"
     records = open_records(folder)
     assert len(records) > 5 and all(w.data.shape[1] == n for w, n in zip(records, records.metadata["trace_npts"], strict=True))
+
+
+def stead_file(path, n=5):
+    return write_native(path, [event(i, "CCC", trace_category="earthquake_local", source_id=f"s{i}") for i in range(n)])
+
+
+def test_files_in_their_authors_layout(sets):
+    path = stead_file(sets / "deep" / "chunk2.hdf5")
+    for source, name in ((path, "chunk2"), (sets / "deep", "chunk2"), (sets, "deep/chunk2")):
+        records = open_records(source)
+        chosen = records.select(records.metadata["station_code"] == "CCC")
+        assert chosen.metadata["dataset"].tolist() == [name] * 5 and [w.data[0, 0] for w in chosen] == [0, 1, 2, 3, 4]
+        assert chosen.metadata["source_id"].tolist() == [f"s{i}" for i in range(5)]
+    assert len(open_records(sets)) == 7 + 5
+    alone = stead_file(sets / "alone" / "waveforms_11_13_19.hdf5")  # SeisBench's name, the authors' layout
+    alone.with_suffix(".csv").rename(alone.parent / "metadata_11_13_19.csv")
+    records = open_records(alone.parent)
+    assert records.metadata["dataset"].tolist() == ["alone"] * 5 and records[1].data[0, 0] == 1
+    assert len(open_records(sets / "one" / "waveforms.hdf5")) == 4
+
+
+def test_one_bad_record_does_not_stop_the_rest(sets):
+    path = stead_file(sets / "own.hdf5")
+    with h5py.File(path, "a") as file:
+        name = list(file["data"])[2]
+        del file[f"data/{name}"]
+    day("AAA", hours=0.1).write(str(sets / "a.mseed"), format="MSEED")
+    records = open_records([path, sets / "one", sets / "a.mseed"])
+    order = [9, 0, 2, 5, 1, 6, 2]
+    got = list(records.several(order))
+    assert [isinstance(w, SeislatentError) for w in got] == [False, False, True, False, False, False, True]
+    for i, one in zip(order, got, strict=True):
+        if i != 2:
+            assert np.array_equal(one.data, records[i].data) and one.metadata == records[i].metadata
+    assert list(records.several([])) == [] and got[3].metadata["split"] == "dev"
+
+
+def test_a_record_store(tmp_path):
+    with ShardWriter(tmp_path / "deep" / "set", 0) as writer:
+        for i in range(3):
+            writer.add(Made(record=event(i, source_id=f"q{i}")))
+    with pytest.raises(SeislatentError, match="not finished"):
+        open_records(tmp_path)
+    finish(tmp_path / "deep" / "set", {"recipe": "none"})
+    assert is_store(tmp_path / "deep" / "set")
+    for source in (tmp_path, tmp_path / "deep" / "set"):
+        records = open_records(source)
+        assert [w.data[0, 0] for w in records] == [0, 1, 2] and set(records.metadata["source_id"]) == {"q0", "q1", "q2"}
+
+
+KNET = """Origin Time       1996/08/11 03:12:00
+Lat.              38.92
+Long.             140.63
+Depth. (km)       7
+Mag.              5.9
+Station Code      {station}
+Station Lat.      39.6069
+Station Long.     140.3213
+Station Height(m) 34
+Record Time       1996/08/11 03:12:39
+Sampling Freq(Hz) 100Hz
+Duration Time(s)  1
+Dir.              {direction}
+Scale Factor      2000(gal)/8388608
+Max. Acc. (gal)   1.0
+Last Correction   1996/08/11 03:12:39
+Memo.
+"""
+
+
+def knet(folder, station, directions):
+    """Files of one channel each, whose samples are 0, 1000, 2000, ... times 1, 2, 3."""
+    for k, direction in enumerate(directions, 1):
+        lines = [" ".join(f"{1000 * k * i:8d}" for i in range(a, a + 8)) for a in range(0, 96, 8)]
+        text = KNET.format(station=station, direction=direction) + "\n".join(lines) + "\n"
+        (folder / f"{station}.{direction}").write_text(text)
+
+
+def test_national_files_become_records_of_a_station(tmp_path):
+    knet(tmp_path, "AKT013", ["E-W", "N-S", "U-D"])
+    knet(tmp_path, "AKT014", ["E-W", "N-S"])
+    assert len(open_records(tmp_path)) == 5 and open_records(tmp_path)[0].unit == "counts"
+    records = open_records(tmp_path, components="ZNE", physical=True)
+    assert len(records) == 2 and records.metadata["station_code"].tolist() == ["AKT013", "AKT014"]
+    whole, broken = records.several([0, 1])
+    assert whole.components == ("Z", "N", "E") and whole.unit == "m/s^2" and "calib" not in whole.metadata
+    expected = 0.01 * 2000 / 8388608 * 1000 * np.arange(96) * np.array([[3], [2], [1]])
+    assert np.allclose(whole.data, expected, rtol=1e-12) and "scale (2.38418579e-06 to m/s^2" in whole.history[0]
+    assert whole.metadata["source_magnitude"] == 5.9 and whole.metadata["trace_name"] == records.metadata["trace_name"][0]
+    assert records.metadata["trace_npts"][0] == 96 and records.metadata["start_ns"][0] == whole.start_ns
+    assert isinstance(broken, Unfit) and broken.reason == "missing component"
+    (east,) = open_records(tmp_path / "AKT013.E-W", physical=True)
+    assert east.unit == "m/s^2" and east.components == ("E",)
+
+
+def test_days_of_a_station_are_gathered_hour_by_hour(tmp_path):
+    for code, start in (("BHZ", "00:20:00.003"), ("BHN", "00:20:00"), ("BHE", "00:20:10"), ("LHZ", "00:20:00")):
+        Stream([day("AAA", code, start=f"2020-01-01T{start}")]).write(str(tmp_path / f"{code}.mseed"), format="MSEED")
+    gap = day("BBB", "BHZ", hours=0.1), day("BBB", "BHZ", hours=0.1, start="2020-01-01T00:27:00")
+    Stream([*gap, day("BBB", "BHN", hours=0.3), day("BBB", "BHE", hours=0.3)]).write(str(tmp_path / "b.mseed"), format="MSEED")
+    records = open_records(tmp_path, components="ZNE")
+    table = records.metadata
+    mine = table["station_code"] == "AAA"
+    assert table["trace_channel"].value_counts().to_dict() == {"BH": 5, "LH": 4}
+    got = list(records.select(mine & (table["trace_channel"] == "BH")).several(range(4)))
+    assert [w.components for w in got] == [("Z", "N", "E")] * 4
+    total = round(3.5 * 7200) - 20
+    assert total - 4 <= sum(w.data.shape[1] for w in got) <= total + 4 and got[1].data.dtype == np.int32
+    assert got[1].data[0, 0] == 40 * 120 and "grid of Z" in got[0].history[-1]
+    (other,) = records.select(table["station_code"] == "BBB")
+    assert other.data.dtype == np.float64 and np.isnan(other.data[0]).sum() == 2 * 60 and not np.isnan(other.data[1:]).any()
+    assert all(isinstance(w, Unfit) for w in records.select(table["trace_channel"] == "LH").several(range(4)))
 
 
 def test_all_development_sets():

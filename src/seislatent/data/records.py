@@ -1,11 +1,14 @@
-"""Records of any source as one sequence with one table: SeisBench folders, folders of waveform files, single files."""
+"""Records of any source as one sequence with one table.
+
+Record stores, SeisBench folders, STEAD's and LEN-DB's own files, folders of waveform files, single files.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +18,10 @@ import numpy as np
 import pandas as pd
 from obspy import Trace, UTCDateTime
 
+from seislatent.data.gathered import GatheredFiles
 from seislatent.errors import SeislatentError
 from seislatent.io.files import from_stream, read_stream, samples_ns
+from seislatent.io.native_hdf5 import NativeFile, layout_of
 from seislatent.io.seisbench import SeisBenchFile, is_seisbench
 from seislatent.io.traces import channel_of, metadata_of
 from seislatent.waveform import Waveform
@@ -25,6 +30,8 @@ log = logging.getLogger(__name__)
 
 BLOCK_S = 3600.0
 """Longer traces are cut at whole hours of UTC, so that stations recorded together are cut alike."""
+
+_HELD = 4
 
 COLUMNS: dict[str, Any] = {
     "dataset": str, "trace_name": str, "source_id": str, "start_ns": "Int64", "station_network_code": str, "station_code": str,
@@ -52,11 +59,22 @@ class Records(Sequence[Waveform]):
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
         part, row = self._where[i]
-        waveform = self.parts[part][int(row)]
-        told = {"dataset": self.metadata["dataset"].iloc[i]}
-        split = self.metadata["split"].iloc[i]
-        told |= {} if pd.isna(split) else {"split": split}
-        return replace(waveform, metadata=waveform.metadata | told)
+        return _told(self.parts[part][int(row)], self.metadata["dataset"].iloc[i], self.metadata["split"].iloc[i])
+
+    def several(self, rows: Any) -> Iterator[Waveform | SeislatentError]:
+        """For each of some rows, in their order, its record or the error that reading it raised: one does not stop the others.
+
+        Reads many at once where the source can.
+        """
+        chosen = np.asarray(rows, np.int64)
+        edges = np.flatnonzero(np.diff(self._where[chosen, 0])) + 1
+        for run in np.split(chosen, edges) if len(chosen) else ():
+            part = self.parts[self._where[run[0], 0]]
+            inside = self._where[run, 1]
+            found = part.several(inside) if hasattr(part, "several") else _each(part, inside)
+            said = (self.metadata[column].iloc[run].tolist() for column in ("dataset", "split"))
+            for one, dataset, split in zip(found, *said, strict=True):
+                yield one if isinstance(one, SeislatentError) else _told(one, dataset, split)
 
     def select(self, rows: Any) -> Records:
         """Some of the records: by a mask (such as `metadata["split"] == "test"`) or by positions."""
@@ -69,14 +87,34 @@ class Records(Sequence[Waveform]):
         return Records(self.parts, self.metadata.assign(split=np.asarray(split)), self._where)
 
 
-def open_records(path: str | Path | Iterable[str | Path], *, block_s: float | None = BLOCK_S) -> Records:
+def _told(waveform: Waveform, dataset: Any, split: Any) -> Waveform:
+    """The record with what the table says of it."""
+    told = {"dataset": dataset} | ({} if pd.isna(split) else {"split": split})
+    return replace(waveform, metadata=waveform.metadata | told)
+
+
+def _each(part: Sequence[Waveform], rows: Iterable[int]) -> Iterator[Waveform | SeislatentError]:
+    for row in rows:
+        try:
+            yield part[int(row)]
+        except SeislatentError as error:
+            yield error.with_traceback(None)
+
+
+def open_records(
+    path: str | Path | Iterable[str | Path], *, block_s: float | None = BLOCK_S, components: str | Sequence[str] | None = None,
+    physical: bool = False,
+) -> Records:  # fmt: skip
     """Records of a file, a folder, or several of them.
 
     Args:
-        path: a folder in SeisBench's layout; a folder that holds such folders at any depth (its other files are then left out);
-            a folder of waveform files at any depth; one waveform file; or a list of these. A waveform file gives one record of
-            one channel per trace.
+        path: a record store; a folder in SeisBench's layout; an HDF5 file in STEAD's or LEN-DB's own; a folder that holds such at
+            any depth (its other files are then left out); a folder of waveform files at any depth; one waveform file; or a list of
+            these. A waveform file gives one record of one channel per trace.
         block_s: traces of files that are longer are cut at whole multiples of this since 1970; None keeps them whole.
+        components: put the traces of waveform files together to records of a station and sensor with these components, such as
+            "ZNE" (`seislatent.data.gather`); what makes none keeps its row, and reading it raises `Unfit`.
+        physical: give the samples of waveform files in SI units where the format says how (`seislatent.prepare.response.to_si`).
 
     Raises:
         SeislatentError: nothing is there, or nothing can be read. Unreadable files beside readable ones are named in one
@@ -88,6 +126,8 @@ def open_records(path: str | Path | Iterable[str | Path], *, block_s: float | No
     bad: list[str] = []
     for one in paths:
         for name, part in _parts(one, block_s, bad):
+            if isinstance(part, WaveformFiles) and len(part) and (components is not None or physical):
+                part = GatheredFiles(part, part.metadata, components, physical=physical)
             parts.append(part)
             tables.append(_table(part.metadata, name))
     if bad:
@@ -103,22 +143,27 @@ def open_records(path: str | Path | Iterable[str | Path], *, block_s: float | No
 def _parts(path: Path, block_s: float | None, bad: list[str]) -> list[tuple[str, Any]]:
     """Named sources under one path; what cannot be read is added to `bad`."""
     if path.is_file():
+        if _is_hdf5(path):
+            folder = path.parent
+            alone = layout_of(path) is None and is_seisbench(folder) and path.name.startswith("waveforms")
+            return [(folder.name, SeisBenchFile(folder)) if alone else (path.stem, NativeFile(path))]
         found = WaveformFiles([path], block_s)
         bad += found.bad
         return [(path.parent.name, found)]
     if not path.is_dir():
         raise SeislatentError(f"{path} does not exist: give a file or a folder with records")
-    folders = [path] if is_seisbench(path) else sorted({p.parent for p in path.rglob("waveforms*.hdf5") if is_seisbench(p.parent)})
-    if folders:
-        sets = []
-        for folder in folders:
-            name = folder.name if folder == path else folder.relative_to(path).as_posix()
-            try:
-                sets.append((name, SeisBenchFile(folder)))
-            except SeislatentError as error:
-                if len(folders) == 1:
-                    raise
-                bad.append(str(error))
+    sources = _sources(path)
+    sets: list[tuple[str, Any]] = []
+    for source, kind in sources:
+        inside = source.relative_to(path).as_posix()
+        name = path.name if source == path or (kind is NativeFile and len(sources) == 1) else inside.removesuffix(source.suffix)
+        try:
+            sets.append((name, kind(source)))
+        except SeislatentError as error:
+            if len(sources) == 1:
+                raise
+            bad.append(str(error))
+    if sources:
         return sets
     files = [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() not in _NO_WAVEFORMS and p.name[0] != "."]
     if not files:
@@ -126,6 +171,41 @@ def _parts(path: Path, block_s: float | None, bad: list[str]) -> list[tuple[str,
     found = WaveformFiles(files, block_s, root=path)
     bad += found.bad
     return [(path.name, found)]
+
+
+def _sources(path: Path) -> list[tuple[Path, Any]]:
+    """Record sets at or below a folder, and what opens each."""
+    from seislatent.data.store import Store, is_store  # whose writer knows recipes, which know this file
+
+    found: list[tuple[Path, Any]] = []
+    for place, folders, files in os.walk(path):
+        folder = Path(place)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        if is_store(folder):
+            found.append((folder, Store))
+            folders.clear()
+            continue
+        if "shards" in folders and not is_seisbench(folder):
+            raise SeislatentError(f"{folder} holds shards but no table: the store is not finished; run the same command again")
+        arrays = [folder / name for name in sorted(files) if name[0] != "." and Path(name).suffix.lower() in (".hdf5", ".h5")]
+        own = [p for p in arrays if _is_native(p)]
+        if is_seisbench(folder) and not own:
+            found.append((folder, SeisBenchFile))
+        else:
+            found += [(p, NativeFile) for p in own]
+    return found
+
+
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def _is_native(path: Path) -> bool:
+    try:
+        return _is_hdf5(path) and layout_of(path) is not None
+    except (SeislatentError, OSError):  # damaged: who opens it says so
+        return False
 
 
 def _table(metadata: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -183,11 +263,11 @@ class WaveformFiles(Sequence[Waveform]):
         return replace(waveform, metadata=waveform.metadata | {"trace_name": row["trace_name"]})
 
     def _stream(self, file: str) -> Any:
-        """The last two files stay read, so that neighbouring records cost nothing."""
+        """The last files stay read, so that neighbouring records and the channels of a station cost nothing."""
         key = (os.getpid(), file)
         if key not in self._held:
             self._held[key] = read_stream(file)
-            while len(self._held) > 2:
+            while len(self._held) > _HELD:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)
         return self._held[key]
