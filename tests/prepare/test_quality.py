@@ -1,6 +1,7 @@
 """Faults of known size must be found, and nothing else."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,21 @@ def test_a_sensor_held_at_its_rail_is_clipped_not_gapped():
     assert found["trace_Z_gap_share"] == pytest.approx(100 / 6000, rel=0.02)
 
 
+def test_tops_of_single_samples_are_clipped_where_they_return_to_one_value():
+    rng = np.random.default_rng(5)
+    x = np.rint(1000 * rng.normal(size=6000)).astype(np.int32)
+    assert quality(x)["trace_Z_clipped_share"] == 0
+    clipped = np.clip(x, -2200, 2200)
+    assert quality(clipped)["trace_Z_clipped_share"] == pytest.approx((np.abs(clipped) == 2200).mean())
+
+
+def test_what_is_digitised_coarsely_is_not_clipped():
+    """Few levels, held for several samples each: an old accelerogram from film."""
+    x = np.repeat(13 * np.rint(shaken(1500, 500) / 200), 4)
+    assert np.isin(x, [x.max(), x.min()]).sum() >= 3
+    assert quality(x)["trace_Z_clipped_share"] == 0
+
+
 def test_a_slow_peak_rounded_to_counts_is_not_clipped():
     x = np.rint(3000 * np.sin(2 * np.pi * 0.02 * np.arange(6000) / RATE)).astype(np.int32)
     assert quality(x)["trace_Z_clipped_share"] == 0
@@ -227,3 +243,67 @@ def test_real_records_raise_few_alarms(name):
     counts = {n: sum(row[f"trace_{c}_{n}"] > 0 for row in found for c in "ZNE" if f"trace_{c}_{n}" in row) for n in NAMES[1:]}
     real = {"gap_share": 3} if name == "ncedc_deepdenoiser" else {}  # one record is filled for 16 s, on three components
     assert counts == {"gap_share": 0, "clipped_share": 0, "spikes": 0, "dead": 0} | real
+
+
+# -- the figures of docs/data/quality.md: python -m pytest -m slow -s tests/prepare/test_quality.py
+
+SETS = ("stead_sample50", "ncedc_phasenet", "ncedc_deepdenoiser", "gujarat", "telica_gismo_3c", "iceland_quakemigrate")
+
+
+def real_sets(*names):
+    where = os.environ.get("SEISLATENT_RECORDS")
+    if not where or not all((Path(where) / name).is_dir() for name in names):
+        pytest.skip(f"set SEISLATENT_RECORDS to the folder that holds {', '.join(names)}")
+    return {name: open_records(Path(where) / name) for name in names}
+
+
+@pytest.mark.slow
+def test_alarms_on_real_records():
+    for name, records in real_sets(*SETS).items():
+        found = [measure(replace(records[i], metadata={})) for i in range(len(records))]
+        counts = {n: sum(v > 0 for row in found for key, v in row.items() if key.endswith(n)) for n in NAMES[1:]}
+        print(f"\n{name}: {sum(len(row) for row in found) // len(NAMES)} components, {counts}", end="")
+        assert counts["clipped_share"] == 0 and counts["spikes"] <= 1
+
+
+@pytest.mark.slow
+def test_faults_put_into_real_records_are_found():
+    rng = np.random.default_rng(0)
+    clean = []
+    for name, records in real_sets("stead_sample50", "ncedc_deepdenoiser", "gujarat").items():
+        for i in range(0, len(records), 7 if name == "gujarat" else 1):
+            one = records[i]
+            found = measure_many(one.data[None], one.sampling_rate_hz, np.array([np.nan]))
+            good = (found.gap_share[0] == 0) & ~found.dead[0]
+            clean += [(row.astype(float), one.sampling_rate_hz) for row in one.data[good]]
+
+    def gap(x, rate, seconds, fill):
+        n = round(seconds * rate)
+        a = rng.integers(10, len(x) - n - 10)
+        x[a : a + n] = {"zeros": 0, "last value": x[a - 1]}[fill]
+
+    def clip(x, rate, share):
+        half = share * np.abs(x - np.median(x)).max()
+        x[:] = np.clip(x, np.median(x) - half, np.median(x) + half)
+
+    def spike(x, rate, factor):
+        for a in rng.integers(60, len(x) - 60, 3):
+            x[a] += factor * max(1, 1.4826 * np.median(np.abs(np.diff(x[a - 25 : a + 26], 2))) / np.sqrt(6))
+
+    def rate_of(fault, column, *size):
+        hits = total = 0
+        for row, rate in clean:
+            x = row.copy()
+            fault(x, rate, *size)
+            if (x != row).sum() >= 3:
+                total += 1
+                hits += getattr(measure_many(x[None, None], rate, np.array([np.nan])), column)[0, 0] > 0
+        print(f"\n{fault.__name__} {size}: found in {100 * hits / total:.1f} % of {total} components", end="")
+        return hits / total
+
+    assert all(rate_of(gap, "gap_share", s, "zeros") > 0.98 for s in (0.6, 5.0))
+    assert all(rate_of(gap, "gap_share", s, "last value") > 0.95 for s in (0.6, 5.0))
+    lowest = {0.9: 0.2, 0.7: 0.6, 0.5: 0.9, 0.2: 0.98, 0.05: 0.97}
+    assert all(rate_of(clip, "clipped_share", share) > least for share, least in lowest.items())
+    assert rate_of(spike, "spikes", 10) < 0.02 and rate_of(spike, "spikes", 50) > 0.99
+    rate_of(spike, "spikes", 30)

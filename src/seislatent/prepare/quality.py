@@ -124,14 +124,14 @@ def measure_many(
     dead = _dead(x, finite, whole, config.dead_share)
     runs = _Runs(x)
     longest = max(config.repeat_least, round(config.repeat_s * sampling_rate_hz))
-    clipped = _clipped(x, finite, runs, longest) & ~dead[..., None]
+    clipped = _clipped(x, finite, whole, runs, longest) & ~dead[..., None]
     gap = ~finite | (_held(x, runs, longest) & ~clipped & ~dead[..., None])
     n = max(x.shape[-1], 1)
     return Quality(
         snr_db=_snr_db(x, ~gap & finite, dead, sampling_rate_hz, p_sample, config),
         gap_share=gap.sum(-1) / n if x.shape[-1] else np.ones(x.shape[:2]),
         clipped_share=clipped.sum(-1) / n,
-        spikes=_spikes(x, ~gap & finite, config.spike_factor),
+        spikes=_spikes(x, ~gap & ~clipped, config.spike_factor),
         dead=dead,
     )
 
@@ -175,48 +175,61 @@ def _extremes(x: Samples, given: Mask, whole: bool = False) -> tuple[Samples, Sa
     return np.where(given, x, np.inf).min(-1, initial=np.inf), np.where(given, x, -np.inf).max(-1, initial=-np.inf)
 
 
-def _clipped(x: Samples, finite: Mask, runs: _Runs, longest: int) -> Mask:
-    """Samples at an extreme value that is a rail.
+def _clipped(x: Samples, finite: Mask, whole: bool, runs: _Runs, longest: int) -> Mask:
+    """Samples at an extreme value that is a rail, component by component where one may be.
 
-    A rail has flat tops: three or more equal samples at the largest (or smallest) value, entered and left by more than three
-    steps of the record's resolution. (A slow peak rounded to counts has a flat top too, but is left by at most 2.8 steps.) The
-    flat tops at the rails must hold two samples beyond the second of each run, and more such samples than all others that
-    reach half the extreme: what flattens everywhere is coarsely digitised, not clipped. A long run within 2 % of the range
-    from an extreme is a rail with noise on it. A level a quarter of the other samples' range away from all of them is a gap
-    filled with a constant, and so is a long run of zeros.
+    Where nothing stands three times at an extreme and nothing repeats for long there is no rail. Long runs of zeros are gaps.
     """
     clipped = np.zeros(x.shape, bool)
-    n = x.shape[-1]
-    flat = runs.length >= 3
-    first, length = runs.first[flat], runs.length[flat]
-    values = x.reshape(-1)
-    zero = (values[first] == 0) & (length >= longest)
-    for row in np.unique(first[~zero] // max(n, 1)):
-        mine = (first // n == row) & ~zero
+    n = max(x.shape[-1], 1)
+    values, first, length = x.reshape(-1), runs.first, runs.length
+    long = length >= longest
+    rows = first[long] // n
+    low, high = _extremes(x, finite, whole)
+    often = ((x == low[..., None]).sum(-1) >= 3) | ((x == high[..., None]).sum(-1) >= 3)
+    for row in np.union1d(np.flatnonzero(often), rows):
+        a, b = np.searchsorted(first, [row * n, (row + 1) * n])
         line, told = values[row * n : (row + 1) * n], finite.reshape(-1, n)[row]
-        if zero[first // n == row].any():
-            told = told & ~(runs.at_least(longest).reshape(-1, n)[row] & (line == 0))
-        clipped.reshape(-1, n)[row] = _at_rail(line, told, first[mine] - row * n, length[mine], longest)
+        zero = long[a:b] & (values[first[a:b]] == 0)
+        if zero.any():
+            told = told & ~np.repeat(zero, length[a:b])
+        clipped.reshape(-1, n)[row] = _at_rail(line, told, first[a:b][~zero] - row * n, length[a:b][~zero], longest)
     return clipped & finite
 
 
 def _at_rail(line: Samples, told: Mask, first: NDArray[np.int64], length: NDArray[np.int64], longest: int) -> Mask:
-    """One component [time], the samples that count, and its runs of three or more: where it stands at a rail."""
+    """One component [time], the samples that count, and its runs: where it stands at a rail.
+
+    The largest (or smallest) value is a rail where the record turns around on it steeply, by more than three steps of its
+    resolution on both sides, and (a) in flat tops, runs that together hold two samples beyond the second of each, and more such
+    samples than all other turns that reach half the extreme; or (b) three times or more, and three times as often as on any other
+    value that far out. A slow peak rounded to counts is flat too, but left by at most 2.8 steps; and what repeats everywhere is
+    coarsely digitised, not clipped. A long run within 2 % of the range from an extreme is a rail with noise on it.
+
+    A level a quarter of the other samples' range away from all of them is no rail but spikes of one height, or a gap filled with
+    a constant.
+    """
     given = line[told]
+    out = np.zeros(len(line), bool)
+    if not given.size:
+        return out
     low, high, middle, step = given.min(), given.max(), np.median(given), _step(line)
     level, last = line[first], first + length - 1
     before = level - line[np.maximum(first - 1, 0)]
     after = level - line[np.minimum(last + 1, len(line) - 1)]
     steep = (before * after > 0) & (np.minimum(np.abs(before), np.abs(after)) > 3 * step)  # an end of the record has no slope
-    beyond = np.where(steep & (np.abs(level - middle) > 0.5 * np.where(level > middle, high - middle, middle - low)), length - 2, 0)
-    out = np.zeros(len(line), bool)
-    rails = [e for e, sign in ((high, 1.0), (low, -1.0)) if not _alone(given, e, sign)]
-    at = np.isin(level, rails)
-    if beyond[at].sum() >= 2 and beyond[at].sum() > beyond[~at].sum():
-        out |= np.isin(line, [rail for rail in rails if beyond[level == rail].sum() > 0])
+    far = steep & (np.abs(level - middle) > 0.5 * np.where(level > middle, high - middle, middle - low))
+    turns, beyond = level[far], np.maximum(length[far] - 2, 0)
+    rails = [extreme for extreme, sign in ((high, 1.0), (low, -1.0)) if not _alone(given, extreme, sign)]
+    elsewhere = ~np.isin(turns, rails)
+    often = np.unique(turns[elsewhere], return_counts=True)[1].max(initial=0)
+    flat = beyond[~elsewhere].sum() >= max(2, beyond[elsewhere].sum() + 1)
     span = high - low
-    if span > 1000 * step:
-        for rail in rails:
+    for rail in rails:
+        here = turns == rail
+        if (flat and beyond[here].any()) or here.sum() >= 3 * max(often, 1):
+            out |= line == rail
+        if span > 1000 * step:
             near = (np.abs(level - rail) <= 0.02 * span) & (np.abs(level - middle) > 0.25 * span) & (length >= longest)
             for a, b in zip(first[near], last[near], strict=True):
                 out[a : b + 1] = True
