@@ -100,7 +100,7 @@ def test_documents_that_declare_a_type_are_refused_at_once(tmp_path, document, e
 def test_damaged_and_other_xml(tmp_path):
     cut = read_events(file(tmp_path, QUAKEML[: QUAKEML.index("smi:o/3")], "cut.xml"))
     assert len(cut) == 1 and "damaged after 1 events" in cut.bad[0]
-    for text, told in (("<html><body/></html>", "not QuakeML"), ("<", "no readable XML"), ("<a>\0</a>", "XML")):
+    for text, told in (("<html><body/></html>", "not QuakeML"), ("<", "no readable XML"), ("<a\n>\0</a>", "XML"), ("<a>\0</a>", "no text")):
         with pytest.raises(SeislatentError, match=told):
             read_events(file(tmp_path, text, "x.xml"))
     deep = "<quakeml>" + "<event>" * 5000
@@ -204,6 +204,8 @@ def test_what_cannot_be_read_at_all(tmp_path, monkeypatch):
         with pytest.raises(SeislatentError, match=told) as caught:
             read_events(file(tmp_path, text))
         assert "\n" not in str(caught.value)
+    with pytest.raises(SeislatentError, match="no text"):
+        read_events(file(tmp_path, b"000001D \x00\x00\x00\x00\n" * 9))
     with pytest.raises(SeislatentError, match="does not exist"):
         read_events(tmp_path / "none.csv")
     (tmp_path / "empty").mkdir()
@@ -275,6 +277,12 @@ def test_what_cannot_be_written(tmp_path):
         write_events(tmp_path / "c.csv", catalogue(2).drop(columns="source_latitude_deg"))
     with pytest.raises(SeislatentError, match="bar"):
         write_events(tmp_path / "c.txt", catalogue(2).assign(source_id=["a|b", "c"]))
+    with pytest.raises(SeislatentError, match="not printable"):
+        write_events(tmp_path / "c.xml", catalogue(2).assign(source_type=["a\0b", "c"]))
+    with pytest.raises(SeislatentError, match="lacks origin_ns"):
+        write_events(tmp_path / "c.csv", catalogue(2).assign(origin_ns=[0, np.nan]))
+    with pytest.raises(SeislatentError, match="source_origin_time: 'soon'"):
+        write_events(tmp_path / "c.csv", catalogue(2).drop(columns="origin_ns").assign(source_origin_time="soon"))
     with pytest.raises(SeislatentError, match="cannot be written"):
         write_events(tmp_path / "none" / "c.csv", catalogue(2))
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,19 @@ import numpy as np
 import pandas as pd
 
 from seislatent.errors import SeislatentError, UsageError
-from seislatent.io.event_fields import EVENT_COLUMNS, Told, event_row, event_table, iso, lines, number, put, start, time_ns
+from seislatent.io.event_fields import (
+    EVENT_COLUMNS,
+    Told,
+    check_size,
+    event_row,
+    event_table,
+    iso,
+    lines,
+    number,
+    put,
+    start,
+    time_ns,
+)
 from seislatent.io.gse_bulletin import is_bulletin, read_bulletin
 from seislatent.io.plugins import unpacked
 from seislatent.io.quakeml import is_xml, read_quakeml_events, write_quakeml
@@ -94,7 +106,7 @@ def gather_files(
     failed: list[SeislatentError] = []
     for file in found:
         try:
-            start(file, str(file))
+            check_size(file, str(file))
             with unpacked(file) as plain:
                 rows += read(plain, told, file.name if len(found) == 1 else str(file))
         except SeislatentError as error:
@@ -223,7 +235,8 @@ def _time(row: Mapping[str, str], columns: Mapping[str, str]) -> str | int:
     if whole and re.fullmatch(r"-?\d{1,19}", whole) and abs(int(whole)) < 2**63:
         return int(whole)
     text = row.get(columns.get("time", ""), "")
-    return f"{row[columns['date']].strip()} {text.strip()}" if "date" in columns and "-" not in text[1:5] else text
+    alone = "date" not in columns or re.match(r"\s*\d{4}[-/.]", text)  # the column of times may hold the date too
+    return text if alone else f"{row[columns['date']].strip()} {text.strip()}"
 
 
 def _magnitude(row: Mapping[str, str], columns: Mapping[str, str]) -> tuple[Any, str]:
@@ -270,17 +283,26 @@ def complete(table: pd.DataFrame) -> pd.DataFrame:
     """The table with all of `EVENT_COLUMNS` in order, empty where a column is missing.
 
     Raises:
-        SeislatentError: no id, time or place.
+        SeislatentError: an event has no id, time or place, or a text that is not printable.
     """
     if "origin_ns" not in table and "source_origin_time" in table:
-        table = table.assign(origin_ns=[time_ns(str(t)) for t in table["source_origin_time"]])
-    missing = [c for c in ("source_id", "origin_ns", "source_latitude_deg", "source_longitude_deg") if c not in table]
+        try:
+            table = table.assign(origin_ns=[time_ns(str(t)) for t in table["source_origin_time"]])
+        except ValueError as error:
+            raise SeislatentError(f"column source_origin_time: {error}") from error
+    needed = ["source_id", "origin_ns", "source_latitude_deg", "source_longitude_deg"]
+    missing = [c for c in needed if c not in table or table[c].isna().any()]
     if missing:
-        raise SeislatentError(f"the table of events has no column {', '.join(missing)}: give these with every event")
+        raise SeislatentError(f"the table of events lacks {', '.join(missing)}: give these with every event")
     empty: dict[str, Any] = {"source_depth_km": np.nan, "source_magnitude": np.nan, "source_magnitude_type": "", "source_type": ""}
     table = table.assign(**{k: v for k, v in empty.items() if k not in table})
     table = table.assign(source_origin_time=[iso(int(ns)) for ns in table["origin_ns"]])[list(EVENT_COLUMNS)]
-    return table.fillna({"source_magnitude_type": "", "source_type": ""})
+    table = table.fillna({"source_magnitude_type": "", "source_type": ""})
+    for column in ("source_id", "source_magnitude_type", "source_type"):
+        odd = [text for text in table[column].astype(str) if not text.isprintable()]
+        if odd:
+            raise SeislatentError(f"column {column} holds {odd[0]!r}, which is not printable: no catalogue can hold it")
+    return table
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -293,8 +315,8 @@ def _write_fdsn(path: Path, table: pd.DataFrame) -> None:
         out.write(heading + "|EventLocationName|EventType\n")
         for row in table.to_dict("records"):
             texts = str(row["source_id"]), str(row["source_magnitude_type"]), str(row["source_type"])
-            if any(c in text for text in texts for c in "|\n\r"):
-                raise SeislatentError(f"event {texts[0]!r}: FDSN text cannot hold a bar or a line end: write CSV or QuakeML")
+            if any("|" in text for text in texts):
+                raise SeislatentError(f"event {texts[0]!r}: FDSN text cannot hold a bar: write CSV or QuakeML")
             time = str(np.datetime_as_string(np.datetime64(int(row["origin_ns"]), "ns"), unit="us"))
             depth, size = ("" if np.isnan(row[k]) else repr(float(row[k])) for k in ("source_depth_km", "source_magnitude"))
             place = f"{float(row['source_latitude_deg'])!r}|{float(row['source_longitude_deg'])!r}"

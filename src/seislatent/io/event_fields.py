@@ -16,8 +16,8 @@ import pandas as pd
 
 from seislatent.errors import SeislatentError
 
-LARGEST_BYTES = 1 << 30
-"""A longer file (unpacked) is refused: the tables live in memory."""
+LARGEST_BYTES = 1 << 29
+"""A longer file (unpacked) is refused: reading takes about eight times its size of memory."""
 LINE_BYTES = 1 << 16
 """A longer line is left out: no event or pick takes as much."""
 TOLD_LINES = 10_000
@@ -104,20 +104,18 @@ def number(value: Any) -> float:
     Raises:
         ValueError: something else is written.
     """
-    if value is None:
-        return np.nan
-    text = str(value).strip()
-    if text.lower() in _MISSING:
-        return np.nan
-    if "_" in text:
-        raise ValueError(f"'{text[:40]}' is no number")
+    text = "" if value is None else str(value)
     try:
-        found = float(text)
+        found = float(text)  # the common case first: bulletins hold millions of them
     except ValueError:
+        if text.strip().lower() in _MISSING:
+            return np.nan
         try:
             found = float(text.replace(",", "."))
         except ValueError:
-            raise ValueError(f"'{text[:40]}' is no number") from None
+            raise ValueError(f"'{text.strip()[:40]}' is no number") from None
+    if "_" in text:  # a number to Python, not to anyone else
+        raise ValueError(f"'{text.strip()[:40]}' is no number")
     return found if abs(found) != np.inf else np.nan
 
 
@@ -163,7 +161,7 @@ def event_row(
     except ValueError as error:
         told.add(f"{where}: event left out: {error}")
         return None
-    lon = lon if lon < 180 else lon - 360
+    lon = lon if lon <= 180 else lon - 360
     deep = number_or_nan(depth, told, where, "depth") * depth_scale
     if abs(deep) > 1000:
         told.add(f"{where}: depth {deep:g} km cannot be: read as unknown (name a column of metres depth_m)")
@@ -233,11 +231,11 @@ def _text(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
-def start(path: Path, shown: str) -> str:
-    """The first characters of a file as text, for telling its format.
+def check_size(path: Path, shown: str) -> None:
+    """Let a file pass that is there and neither empty nor longer than `LARGEST_BYTES`.
 
     Raises:
-        SeislatentError: no file, empty, or longer than `LARGEST_BYTES`.
+        SeislatentError: it is not so.
     """
     if not path.is_file():
         raise SeislatentError(f"{shown} does not exist or is no file: give a catalogue, a bulletin or a folder of them")
@@ -245,11 +243,23 @@ def start(path: Path, shown: str) -> str:
     if size == 0:
         raise SeislatentError(f"{shown} is empty: nothing to read")
     if size > LARGEST_BYTES:
-        raise SeislatentError(f"{shown} has {size / 2**30:.1f} GiB, more than {LARGEST_BYTES >> 30}: split it into several files")
+        raise SeislatentError(f"{shown} has {size >> 20} MiB, more than {LARGEST_BYTES >> 20}: split it into several files")
+
+
+def start(path: Path, shown: str) -> str:
+    """The first characters of a file as text, for telling its format.
+
+    Raises:
+        SeislatentError: as `check_size`, or its first line is not text.
+    """
+    check_size(path, shown)
     with path.open("rb") as handle:
         raw = handle.read(1 << 12)
     text = raw.decode("utf-16", "replace") if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else _text(raw)
-    return text.lstrip("\ufeff \t\r\n")
+    text = text.lstrip("\ufeff \t\r\n")
+    if "\0" in text.partition("\n")[0]:
+        raise SeislatentError(f"{shown} is no text: give QuakeML, FDSN text, CSV or a GSE2.0 bulletin")
+    return text
 
 
 def put(path: str | Path, write: Callable[[Path], None], overwrite: bool) -> None:

@@ -15,6 +15,7 @@ Columns: GSETT-3 documentation, Formats and Protocols (1995). Distances are in d
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class Bulletin:
         self._state = "outside"
         self._open = self._events_seen = 0
         self._foreign = False
+        self._same: dict[str, str] = {}
 
     def line(self, count: int, text: str) -> None:
         """Take one line."""
@@ -171,6 +173,7 @@ class Bulletin:
         kind, size = next((s for s in sizes if s[0].upper() == "ML"), sizes[0])
         degrees, angle = (number_or_nan(v, self.told, where, w) for v, w in ((distance, "distance"), (azimuth, "azimuth")))
         residual = value(max(53, found.end() - shift), 58, "residual")
+        station, phase = self._same.setdefault(station, station), self._same.setdefault(phase, phase)  # one object per text
         self.picks.append((
             self._id, "", station, "", "", phase, ns, degrees * DEGREE_KM, angle, residual, value(88, 93, "SNR"), size,
             kind, _ONSETS.get(flags[2], ""), _POLARITIES.get(flags[1], ""),
@@ -272,7 +275,11 @@ def write_bulletin(path: str | Path, events: pd.DataFrame, picks: pd.DataFrame, 
     strange = set(picks["source_id"].astype(str)) - set(ids)
     if strange:
         raise SeislatentError(f"{len(strange)} ids of picks are not among the events ({min(strange)} ...): leave these picks out")
-    groups = {str(name): rows for name, rows in picks.assign(source_id=picks["source_id"].astype(str)).groupby("source_id")}
+    events = events.assign(when=_when(events["origin_ns"]))
+    picks = picks.assign(source_id=picks["source_id"].astype(str), when=_when(picks["time_ns"]))
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for pick in picks.to_dict("records"):
+        groups.setdefault(pick["source_id"], []).append({str(k): v for k, v in pick.items()})
 
     def write(beside: Path) -> None:
         with beside.open("w", encoding="ascii", newline="\n") as out:
@@ -280,10 +287,9 @@ def write_bulletin(path: str | Path, events: pd.DataFrame, picks: pd.DataFrame, 
             number = 0
             for event in events.to_dict("records"):
                 out.write(_event_text({str(k): v for k, v in event.items()}))
-                rows = groups.get(str(event["source_id"]))
-                for pick in [] if rows is None else rows.to_dict("records"):
+                for pick in groups.get(str(event["source_id"]), []):
                     number += 1
-                    out.write(_pick_text({str(k): v for k, v in pick.items()}, number))
+                    out.write(_pick_text(pick, number))
                 out.write("\n\n")
             out.write("STOP\n")
 
@@ -298,7 +304,7 @@ _PICK_TITLES = (
     "Sta    Dist   EvAz     Phase       Date      Time     TRes  Azim  AzRes  Slow  SRes Def   SNR       Amp   Per   Mag1   Mag2"
     " Arr ID\n"
 )
-_REGIONS = FlinnEngdahl()
+_regions = cache(FlinnEngdahl)
 _CODES = {word: code for code, word in reversed(TYPES.items()) if code[0] != "s"} | {"quarry blast": "km"}
 
 
@@ -312,9 +318,9 @@ def _event_text(event: dict[str, Any]) -> str:
         raise SeislatentError(f"{where}: " + unknown("type of event", kind, _CODES) + " (a bulletin knows no other)")
     place = _fit(event["source_latitude_deg"], 8, 4, where), _fit(event["source_longitude_deg"], 9, 4, where)
     size = _size(event.get("source_magnitude"), event.get("source_magnitude_type"), where)
-    first = f"{_when(event['origin_ns'])}    {place[0]} {place[1]}    {_fit(event.get('source_depth_km'), 5, 1, where)}"
+    first = f"{event['when']}    {place[0]} {place[1]}    {_fit(event.get('source_depth_km'), 5, 1, where)}"
     second = " " * 12 + "+-" + " " * 32 + "+-" + " " * 56 + f"    {_CODES[kind]}"
-    region = _REGIONS.get_region(float(event["source_longitude_deg"]), float(event["source_latitude_deg"]))
+    region = _regions().get_region(float(event["source_longitude_deg"]), float(event["source_latitude_deg"]))
     return f"EVENT {name}\n{_ORIGIN_TITLES}\n{first:<71}{size}\n{second}\n\n{region}\n{_PICK_TITLES}"
 
 
@@ -332,20 +338,23 @@ def _pick_text(pick: dict[str, Any], count: int) -> str:
         for known, column in ((_STATUS, "status"), (_POLARITIES, "polarity"), (_ONSETS, "onset"))
     )
     residual = _fit(pick.get("residual_s"), 5, 1, where)
-    left = f"{station:<5} {distance} {angle} {marks} {phase:<7} {_when(pick['time_ns'])} {residual}"
+    left = f"{station:<5} {distance} {angle} {marks} {phase:<7} {pick['when']} {residual}"
     size = _size(pick.get("station_magnitude"), pick.get("station_magnitude_type"), where)
     return f"{left:<84}T   {_fit(pick.get('snr'), 5, 1, where)}{'':17}{size:<14}{count:>8}\n"
 
 
-def _when(ns: Any) -> str:
-    """A time rounded to 0.1 s, as 1995/01/16 07:29:20.7."""
-    tenths = np.datetime64((int(ns) + 50_000_000) // 100_000_000 * 100, "ms")
-    return str(np.datetime_as_string(tenths, unit="ms"))[:21].replace("-", "/").replace("T", " ")
+def _when(column: pd.Series) -> list[str]:
+    """Times in nanoseconds rounded to 0.1 s, as 1995/01/16 07:29:20.7."""
+    if column.isna().any():
+        raise SeislatentError(f"column {column.name} has empty places: a bulletin needs every time")
+    milliseconds = (column.to_numpy(np.int64) + 50_000_000) // 100_000_000 * 100
+    texts = np.datetime_as_string(milliseconds.astype("datetime64[ms]"), unit="ms")
+    return [f"{t[:4]}/{t[5:7]}/{t[8:10]} {t[11:21]}" for t in texts.tolist()]
 
 
 def _fit(value: Any, width: int, decimals: int, where: str) -> str:
     """A number in so many characters, with fewer decimals where it would not fit; blanks for NaN."""
-    if value is None or np.isnan(value):
+    if value is None or value != value:
         return " " * width
     for places in range(decimals, -1, -1):
         text = f"{float(value):{width}.{places}f}"
@@ -356,7 +365,7 @@ def _fit(value: Any, width: int, decimals: int, where: str) -> str:
 
 def _size(value: Any, kind: Any, where: str) -> str:
     """A magnitude with its type, in six characters."""
-    if value is None or np.isnan(value):
+    if value is None or value != value:
         return " " * 6
     kind = str(kind or "")
     if len(kind) > 2 or not kind.isascii():

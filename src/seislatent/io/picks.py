@@ -37,7 +37,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "trace": ("station_id", "seed_id", "trace_id", "id"),
     "phase": ("phase", "phase_type", "phase_hint", "type"),
     "time_ns": ("time_ns",),
-    "time": ("time", "phase_time", "pick_time", "arrival_time", "peak_time", "trace_p_arrival_time"),
+    "time": ("time", "phase_time", "pick_time", "arrival_time", "peak_time", "timestamp"),
     "distance": ("path_ep_distance_km", "distance_km", "epicentral_distance_km"),
     "azimuth": ("path_azimuth_deg", "azimuth_deg", "azimuth"),
     "residual": ("residual_s", "time_residual", "residual"),
