@@ -33,6 +33,8 @@ COMPONENTS = ({"Z", "N", "E"}, {"Z", "1", "2"}, {"Z", "2", "3"}, {"Z", "R", "T"}
 """Sets of three components that are taken."""
 ORDER = "ZNRE1T23"
 """Their order in a pair."""
+AT_ONCE = 16
+"""Records that go through the steps together: few enough to stay in the caches from step to step."""
 STALE = ("trace_start_time", "trace_npts", "trace_sampling_rate_hz", "trace_component_order", "trace_unit")
 """Metadata that the pair itself tells."""
 
@@ -143,9 +145,11 @@ class Pairs(DataRecipe):
             else:
                 key = (record.sampling_rate_hz, record.data.shape[1], found.motion.quantity)
                 groups.setdefault(key, []).append((i, found))
-        for members in groups.values():
-            for (i, _), one in zip(members, self._pairs([cut for _, cut in members]), strict=True):
-                done[i] = one
+        for alike in groups.values():
+            for at in range(0, len(alike), AT_ONCE):
+                some = alike[at : at + AT_ONCE]
+                for (i, _), one in zip(some, self._pairs([cut for _, cut in some]), strict=True):
+                    done[i] = one
         return [one for one in done if one is not None]
 
     # -- one record ---------------------------------------------------------------------------------------------------------------
@@ -202,14 +206,12 @@ class Pairs(DataRecipe):
         peak = np.maximum(broad.max(-1), -broad.min(-1))
         scale = _per(c.peak, peak)
         dead = np.array([_dead(cut, c) for cut in cuts]) | np.asarray(~(scale > 0).all(-1))
-        x, lows = np.empty(broad.shape, np.float32), np.empty(low.shape, np.float32)
         low_scale = scale
         if c.rescale_low:
             own = _per(c.peak, np.abs(low).max(-1))
             low_scale = np.where(own > 0, own, scale)
         with np.errstate(invalid="ignore", divide="ignore"):  # of those that are left out
-            np.divide(broad, scale[..., None], out=x, casting="same_kind")
-            np.divide(low, low_scale[..., None], out=lows, casting="same_kind")
+            x, lows = (broad / scale[..., None]).astype(np.float32), (low / low_scale[..., None]).astype(np.float32)
         history = self._history(rate, times)
         for i, cut in enumerate(cuts):
             if gap[i] or dead[i]:
