@@ -201,7 +201,7 @@ def _at_rail(line: Samples, told: Mask, first: NDArray[np.int64], length: NDArra
     """One component [time], the samples that count, and its runs: where it stands at a rail.
 
     The largest (or smallest) value is a rail where the record turns around on it steeply, by more than three steps of its
-    resolution on both sides, and (a) in flat tops, runs that together hold two samples beyond the second of each, and more such
+    resolution on both sides, and (a) in flat tops, runs that together hold three samples beyond the second of each, and more such
     samples than all other turns that reach half the extreme; or (b) three times or more, and three times as often as on any other
     value that far out. A slow peak rounded to counts is flat too, but left by at most 2.8 steps; and what repeats everywhere is
     coarsely digitised, not clipped. A long run within 2 % of the range from an extreme is a rail with noise on it.
@@ -223,7 +223,7 @@ def _at_rail(line: Samples, told: Mask, first: NDArray[np.int64], length: NDArra
     rails = [extreme for extreme, sign in ((high, 1.0), (low, -1.0)) if not _alone(given, extreme, sign)]
     elsewhere = ~np.isin(turns, rails)
     often = np.unique(turns[elsewhere], return_counts=True)[1].max(initial=0)
-    flat = beyond[~elsewhere].sum() >= max(2, beyond[elsewhere].sum() + 1)
+    flat = beyond[~elsewhere].sum() >= max(3, beyond[elsewhere].sum() + 1)
     span = high - low
     for rail in rails:
         here = turns == rail
