@@ -40,7 +40,7 @@ ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 PLACE = {"offset": pa.int64(), "channels": pa.int32(), "samples": pa.int64(), "type": WORDS}
 """What the table says of each array of a record: columns `store_{array}_{...}`."""
 
-_GROUP = 8192  # rows that are read together when one is asked for
+_GROUP = 4096  # rows that are read together when one is asked for
 _BUFFER = 1 << 20
 _REJECTED = pa.schema([("trace_name", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
