@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ import pandas as pd
 
 from seislatent.components import arrange
 from seislatent.data.recipe import DataRecipe, Made, Rejected
+from seislatent.data.records import Records, open_records
 from seislatent.errors import SeislatentError
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
 from seislatent.prepare.kinds import kind_of, kinds
@@ -78,6 +80,10 @@ class Kong(DataRecipe):
             raise SeislatentError(
                 f"a window of {config.samples} samples has no place for P {config.edge_s:g} s from either end: make it longer"
             )
+
+    def open(self, source: Sequence[Path]) -> Records:
+        """Records of any source; the channels of waveform files are put together by station."""
+        return open_records(source, components="ZNE")
 
     def select(self, table: pd.DataFrame) -> pd.Series:
         """Class, magnitude, distance, P and length, as far as the table tells them."""
