@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seislatent.data import shards
+from seislatent.data import shards, store_layout
 from seislatent.data.recipe import Made, Rejected
 from seislatent.data.shards import ShardWriter, finish, shard_done, shard_folder
 from seislatent.data.store import Store
@@ -157,7 +157,7 @@ def test_a_full_disk_while_tables_are_written(tmp_path, monkeypatch):
 
     shard(tmp_path, 0, [1.0])
     with monkeypatch.context() as patched:
-        patched.setattr(shards.pq, "write_table", full)
+        patched.setattr(store_layout.pq, "write_table", full)
         with pytest.raises(SeislatentError, match="No space left on device"):
             shard(tmp_path, 1, [1.0])
         with pytest.raises(SeislatentError, match="No space left on device"):

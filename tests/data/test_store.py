@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from seislatent.data.recipe import Made, Rejected
-from seislatent.data.shards import ShardWriter, finish, open_table, write_table
+from seislatent.data.shards import ShardWriter, finish
 from seislatent.data.store import Store, is_store
+from seislatent.data.store_layout import open_table, write_table
 from seislatent.errors import SeislatentError
 from seislatent.waveform import Channel, Waveform
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from seislatent.data.shards import ARRAY_NAME, PLACE, TYPES, open_table, shard_folder
+from seislatent.data.store_layout import ARRAY_NAME, PLACE, TYPES, open_table, shard_folder
 from seislatent.data.store_rows import OWN, frame_of, waveform_of
 from seislatent.errors import SeislatentError, unknown
 from seislatent.waveform import Waveform
