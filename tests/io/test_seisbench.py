@@ -15,13 +15,13 @@ from seislatent.io.seisbench import SeisBenchFile, is_seisbench, write_seisbench
 from seislatent.waveform import Channel, Waveform
 
 
-def record(i=0, *, n=200, codes=("HHZ", "HHN", "HHE"), dtype=np.float32, **changes):
+def record(i=0, *, n=200, codes=("HHZ", "HHN", "HHE"), dtype=np.float32, level=1000.0, **changes):
     channels = tuple(
         Channel(network="NA", station=f"{i:04d}LONG", location="00", code=c, component=c[-1], latitude_deg=1.0 + i,
                 longitude_deg=2.0, elevation_m=3.0, azimuth_deg=a, dip_deg=d)
         for c, a, d in zip(codes, (0.0, 10.0, 100.0), (-90.0, 0.0, 0.0), strict=False)
     )  # fmt: skip
-    data = np.random.default_rng(i).normal(size=(len(codes), n)) * 1000
+    data = np.random.default_rng(i).normal(size=(len(codes), n)) * level
     values = {
         "data": data.astype(dtype), "sampling_rate_hz": 50.0, "channels": channels, "unit": "m/s",
         "start_ns": -1_234_567_890_123_456_789 + i,
@@ -30,10 +30,12 @@ def record(i=0, *, n=200, codes=("HHZ", "HHN", "HHE"), dtype=np.float32, **chang
     return Waveform(**values)
 
 
+@pytest.mark.parametrize("level", [2e6, 1.0, 1e-12, 0.0], ids=["loud", "quiet", "small", "silent"])
 @pytest.mark.parametrize("block", [0, 3])
 @pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
-def test_there_and_back(tmp_path, block, dtype):
-    records = [record(i, n=200 + i, dtype=dtype) for i in range(7)] + [record(9, codes=("HHZ",), dtype=dtype)]
+def test_there_and_back(tmp_path, block, dtype, level):
+    records = [record(i, n=200 + i, dtype=dtype, level=level) for i in range(7)]
+    records.append(record(9, codes=("HHZ",), dtype=dtype, level=level))
     folder = write_seisbench(tmp_path / "set", iter(records), block=block)
     assert is_seisbench(folder) and sorted(p.name for p in folder.iterdir()) == ["metadata.csv", "waveforms.hdf5"]
     back = SeisBenchFile(folder)
@@ -182,6 +184,32 @@ def test_times_and_counts_that_cannot_be_are_missing(tmp_path):
     folder = hand_made(tmp_path / "a", table, {"y": np.zeros((3, 4))}, sampling_rate=1)
     found = open_records(folder).metadata
     assert found["start_ns"].isna().all() and found["trace_npts"].isna().all()
+
+
+@pytest.mark.parametrize("block", [0, 4])
+def test_many_at_once_and_a_bad_one_among_them(tmp_path, block):
+    folder = write_seisbench(tmp_path / "set", (record(i, n=50 + i % 2) for i in range(300)), block=block)
+    table = pd.read_csv(folder / "metadata.csv")
+    table.loc[7, "trace_name"] = "absent$0,:3,:50"
+    table.to_csv(folder / "metadata.csv", index=False)
+    records = SeisBenchFile(folder)
+    rows = [299, 7, 3, 7, *range(100)]
+    got = list(records.several(rows))
+    assert [i for i, w in zip(rows, got, strict=True) if isinstance(w, SeislatentError)] == [7, 7, 7]
+    for i, one in zip(rows, got, strict=True):
+        assert i == 7 or np.array_equal(one.data, record(i, n=50 + i % 2).data)
+    assert len(records.read_many(range(8, 300))) == 292
+    with pytest.raises(SeislatentError, match="absent"):
+        records.read_many([1, 7])
+
+
+def test_names_in_groups_and_narrow_numbers(tmp_path):
+    arrays = {"event/station": np.arange(12, dtype=np.int16).reshape(3, 4), "wide": np.arange(12, dtype=">i8").reshape(3, 4),
+              "half": np.arange(12, dtype=np.float16).reshape(3, 4)}  # fmt: skip
+    folder = hand_made(tmp_path / "a", {"trace_name": list(arrays)}, arrays, sampling_rate=1, component_order="ZNE")
+    back = list(SeisBenchFile(folder))
+    assert [w.data.dtype for w in back] == [np.int32, np.int64, np.float32]
+    assert all(np.array_equal(w.data, np.arange(12).reshape(3, 4)) for w in back)
 
 
 def _peak(job):
