@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import h5py
@@ -137,6 +138,22 @@ def writer(name: str, path: Path, mine: list[int], barrier: Any, queue: Any) -> 
     queue.put((started, time.perf_counter()))
 
 
+def answers(queue: Any, processes: list[Any]) -> list[Any]:
+    """One answer per process; the end of the program if one of them has failed."""
+    found: list[Any] = []
+    while len(found) < len(processes):
+        try:
+            found.append(queue.get(timeout=1))
+        except Empty:
+            if any(process.exitcode for process in processes):
+                for process in processes:
+                    process.kill()
+                raise SystemExit("a process of the benchmark failed, see above") from None
+    for process in processes:
+        process.join()
+    return found
+
+
 def write(name: str, path: Path, shards: int) -> float:
     """Records per second of two processes together."""
     FORMATS[name][0](path, shards)
@@ -147,9 +164,7 @@ def write(name: str, path: Path, shards: int) -> float:
     ]
     for process in processes:
         process.start()
-    times = np.array([queue.get() for _ in processes])
-    for process in processes:
-        process.join()
+    times = np.array(answers(queue, processes))
     seconds = times[:, 1].max() - times[:, 0].min()
     if name == "record store":
         started = time.perf_counter()
@@ -221,9 +236,7 @@ def apart(task: Callable[..., None], *args: Any) -> Any:
     queue = context.Queue()
     process = context.Process(target=task, args=(*args, queue))
     process.start()
-    answer = queue.get()
-    process.join()
-    return answer
+    return answers(queue, [process])[0]
 
 
 def compare(folder: Path, records: int) -> None:
