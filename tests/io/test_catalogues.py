@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from seislatent.errors import SeislatentError, UsageError
-from seislatent.io import event_fields
+from seislatent.io import event_fields, quakeml
 from seislatent.io.catalogues import read_events, write_events
 from seislatent.io.event_fields import EVENT_COLUMNS, time_ns
 
@@ -97,12 +97,24 @@ def test_documents_that_declare_a_type_are_refused_at_once(tmp_path, document, e
     assert time.perf_counter() - began < 2 and "top secret" not in str(caught.value)
 
 
+def test_an_event_without_end_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(quakeml, "EVENT_BYTES", 1 << 17)
+    path = file(tmp_path, QUAKEML.replace("<event publicID=\"smi:z\">", "<x/>" * 100_000), "long.xml")
+    found = read_events(path)
+    assert len(found) == 2 and "damaged after 3 events" in found.bad[-1] and "one event takes more" in found.bad[-1]
+    found = read_events(file(tmp_path, QUAKEML.replace("<type>", "<x/>" * 20_000 + "<type>", 1), "ok.xml"))
+    assert len(found) == 2 and "damaged" not in str(found.bad)
+
+
 def test_damaged_and_other_xml(tmp_path):
     cut = read_events(file(tmp_path, QUAKEML[: QUAKEML.index("smi:o/3")], "cut.xml"))
     assert len(cut) == 1 and "damaged after 1 events" in cut.bad[0]
-    for text, told in (("<html><body/></html>", "not QuakeML"), ("<", "no readable XML"), ("<a\n>\0</a>", "XML"), ("<a>\0</a>", "no text")):
+    others = [("<html><body/></html>", "not QuakeML"), ("<", "no readable XML"), ("<a\n>\0</a>", "XML"), ("<a>\0</a>", "no text")]
+    for text, told in others:
         with pytest.raises(SeislatentError, match=told):
             read_events(file(tmp_path, text, "x.xml"))
+    sick = read_events(file(tmp_path, QUAKEML.replace("smi:m/2", "smi:m/2<"), "sick.xml"))
+    assert len(sick) == 0 and "damaged after 0 events" in sick.bad[0]
     deep = "<quakeml>" + "<event>" * 5000
     assert len(read_events(file(tmp_path, deep, "deep.xml"))) == 0
 
@@ -131,6 +143,8 @@ KANDILLI = (
     [
         FDSN, USGS, SEISBENCH, KANDILLI, KANDILLI.encode("iso-8859-9"), KANDILLI.encode("utf-16"), ("\ufeff" + USGS).encode(),
         USGS.replace("\n", "\r\n"), gzip.compress(USGS.encode()), "\n\n" + USGS.replace("depth", "depth_km"),
+        "# dataset: GeoCSV 2.0\n# delimiter: |\n# field_unit: a | b | c\n" + FDSN.replace("#EventID ", "EventID "),
+        FDSN + "#\n# the end\n",
     ],
 )  # fmt: skip
 def test_tables_of_text(tmp_path, text):

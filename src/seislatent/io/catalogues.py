@@ -165,6 +165,7 @@ def merge(table: pd.DataFrame, told: Told) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+_REMARK = re.compile(r"#\s*\w*\s*[:=]")  # above the titles, as GeoCSV has them
 _TURKISH = str.maketrans("ıýþð", "iisg")  # the last three stand where a Turkish file is read as latin-1
 
 
@@ -183,7 +184,7 @@ def cells(path: Path, told: Told, shown: str) -> Iterator[tuple[int, dict[str, s
     titles: list[str] = []
     separator = ","
     for count, text in lines(path, told, shown):
-        if not text.strip() or (titles and text.startswith("#")):
+        if not text.strip() or _REMARK.match(text) or (titles and text.startswith("#") and text.count(separator) < len(titles) - 1):
             continue
         if not titles:
             separator = max(",;\t|", key=text.count)

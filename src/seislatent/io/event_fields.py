@@ -221,7 +221,7 @@ def lines(path: Path, told: Told, shown: str) -> Iterator[tuple[int, str]]:
             if "\0" in text:
                 told.add(f"{shown} line {count}: holds NUL characters: left out")
                 continue
-            yield count, text.lstrip("\ufeff").rstrip("\r\n")
+            yield count, text.lstrip("\ufeff").rstrip("\r\n").replace("\r", " ")
 
 
 def _text(raw: bytes) -> str:

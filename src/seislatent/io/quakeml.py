@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +21,8 @@ from seislatent.io.event_fields import DEGREE_KM, Told, event_row, number_or_nan
 
 OURS = "smi:local/event/"
 """What the ids of written events begin with; it is taken off when they are read."""
+EVENT_BYTES = 1 << 26
+"""An event that takes more is not read: one event is held in memory at a time."""
 _ANSS = "{http://anss.org/xmlns/catalog/0.1}"
 _VALID = re.compile(r"(smi|quakeml):[\w.*()~'-]{3,}/[\w.*()~'-][\w.*()+?~'=,;#/&-]*", re.ASCII)
 _ASKED = re.compile(r"[?&]eventid=([^&]+)", re.IGNORECASE)
@@ -30,59 +33,84 @@ def is_xml(head: str) -> bool:
     return head.startswith("<")
 
 
+_SAFE = {
+    "resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False, "remove_comments": True,
+    "remove_pis": True,
+}  # fmt: skip
+
+
 def elements(path: Path, told: Told, shown: str) -> Iterator[Any]:
     """The `event` elements of a file, each forgotten after its turn.
 
-    A file that ends too early or is damaged gives the events before the damage, which is told.
+    A file that ends too early or is damaged, or has an event of more than `EVENT_BYTES`, gives the events before, which is told.
 
     Raises:
         SeislatentError: no QuakeML, or a document with DOCTYPE.
     """
-    parser = etree.iterparse(
-        str(path), events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
-        remove_comments=True, remove_pis=True,
-    )  # fmt: skip
-    root, depth, count = None, 0, 0
+    _check_root(path, shown)
+    parser = etree.XMLPullParser(events=("start", "end"), tag="{*}event", **_SAFE)
+    depth = count = since = 0
+    damage = ""
+    with path.open("rb") as handle:
+        while not damage:
+            block = handle.read(1 << 16)
+            try:
+                parser.feed(block) if block else parser.close()
+            except etree.XMLSyntaxError as error:
+                damage = " ".join(str(error).split())[:160]
+            since += len(block)
+            for what, element in parser.read_events():
+                depth += 1 if what == "start" else -1
+                if what == "end" and depth == 0:
+                    since, count = 0, count + 1
+                    yield element
+                    element.clear()
+                    while element.getprevious() is not None:
+                        del element.getparent()[0]
+            if since > EVENT_BYTES:
+                damage = damage or f"one event takes more than {EVENT_BYTES >> 20} MiB"
+            if not block:
+                break
+    if damage:
+        told.add(f"{shown}: damaged after {count} events, the rest is left out: {damage}")
+
+
+def _check_root(path: Path, shown: str) -> None:
     try:
-        for what, element in parser:
-            if root is None:
-                root = element
-                _refuse(root, shown)
-            depth += 1 if what == "start" else -1
-            if what == "end" and depth <= 2 and _name(element) == "event":
-                count += 1
-                yield element
-                element.clear()
-                while element.getprevious() is not None:
-                    del element.getparent()[0]
-    except etree.XMLSyntaxError as error:
-        if root is None:
-            raise SeislatentError(f"{shown} is no readable XML: {' '.join(str(error).split())[:200]}") from error
-        told.add(f"{shown}: damaged after {count} events, the rest is left out: {' '.join(str(error).split())[:160]}")
-
-
-def _refuse(root: Any, shown: str) -> None:
+        _, root = next(iter(etree.iterparse(str(path), events=("start",), **_SAFE)))
+    except (etree.XMLSyntaxError, StopIteration) as error:
+        raise SeislatentError(f"{shown} is no readable XML: {' '.join(str(error).split())[:200]}") from error
     if root.getroottree().docinfo.doctype:
         raise SeislatentError(f"{shown} declares a document type (DOCTYPE), which can reach into other files: remove it")
-    if _name(root) not in ("quakeml", "eventParameters"):
-        raise SeislatentError(f"{shown} is XML but not QuakeML (it begins with <{_name(root)}>): give QuakeML, FDSN text or CSV")
+    name = _local(root.tag)
+    if name not in ("quakeml", "eventParameters"):
+        raise SeislatentError(f"{shown} is XML but not QuakeML (it begins with <{name[:40]}>): give QuakeML, FDSN text or CSV")
 
 
-def _name(element: Any) -> str:
-    return str(element.tag).rpartition("}")[2]
+@lru_cache(maxsize=1 << 10)
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
 
 
-def _text(element: Any, *names: str) -> str:
-    """The text at the end of a path of names without their spaces, or nothing."""
-    for name in names:
-        element = next((child for child in element if _name(child) == name), None)
-        if element is None:
-            return ""
-    return (element.text or "").strip()
+Kids = dict[str, list[Any]]
 
 
-def _children(element: Any, name: str) -> list[Any]:
-    return [child for child in element if _name(child) == name]
+def _kids(element: Any) -> Kids:
+    """The children by their names without namespace."""
+    found: Kids = {}
+    for child in element:
+        if isinstance(child.tag, str):  # an entity that is not resolved has none
+            found.setdefault(_local(child.tag), []).append(child)
+    return found
+
+
+def _text(kids: Kids, name: str) -> str:
+    """The text of the first child of that name, or of its child `value`; nothing where there is none."""
+    found = kids.get(name)
+    if not found:
+        return ""
+    value = next((child for child in found[0] if isinstance(child.tag, str) and _local(child.tag) == "value"), found[0])
+    return (value.text or "").strip()
 
 
 def _where(element: Any, shown: str) -> str:
@@ -91,12 +119,12 @@ def _where(element: Any, shown: str) -> str:
     return f"{shown} line {line}" if 0 < line < 65535 else f"{shown} {element.get('publicID')}"
 
 
-def _preferred(event: Any, kind: str, origin_id: str = "") -> Any | None:
+def _preferred(kids: Kids, kind: str, origin_id: str = "") -> Any | None:
     """The preferred origin or magnitude; else the first that belongs to `origin_id`; else the first."""
-    found = _children(event, kind)
-    wanted = _text(event, "preferred" + kind.capitalize() + "ID")
+    found = kids.get(kind, [])
+    wanted = _text(kids, "preferred" + kind.capitalize() + "ID")
     named = [e for e in found if wanted and e.get("publicID") == wanted]
-    of_origin = [e for e in found if origin_id and _text(e, "originID") == origin_id]
+    of_origin = [] if named or not origin_id else [e for e in found if _text(_kids(e), "originID") == origin_id]
     return next(iter(named + of_origin + found), None)
 
 
@@ -131,21 +159,22 @@ def _public(name: str) -> str:
 
 def read_quakeml_events(path: Path, told: Told, shown: str) -> list[tuple[Any, ...]]:
     """Rows of events."""
-    rows = (_event(event, told, _where(event, shown)) for event in elements(path, told, shown))
+    rows = (_event(event, _kids(event), told, _where(event, shown)) for event in elements(path, told, shown))
     return [row for row in rows if row is not None]
 
 
-def _event(event: Any, told: Told, where: str) -> tuple[Any, ...] | None:
-    origin = _preferred(event, "origin")
+def _event(event: Any, kids: Kids, told: Told, where: str) -> tuple[Any, ...] | None:
+    origin = _preferred(kids, "origin")
     if origin is None:
         told.add(f"{where}: event left out: it has no origin")
         return None
-    size = _preferred(event, "magnitude", origin.get("publicID") or "")
+    place = _kids(origin)
+    found = _preferred(kids, "magnitude", origin.get("publicID") or "")
+    size = {} if found is None else _kids(found)
     return event_row(
-        told, where, source_id=source_id(event), time=_text(origin, "time", "value"), latitude=_text(origin, "latitude", "value"),
-        longitude=_text(origin, "longitude", "value"), depth=_text(origin, "depth", "value"), depth_scale=0.001,
-        magnitude=None if size is None else _text(size, "mag", "value"), magnitude_type="" if size is None else _text(size, "type"),
-        source_type=_text(event, "type"),
+        told, where, source_id=source_id(event), time=_text(place, "time"), latitude=_text(place, "latitude"),
+        longitude=_text(place, "longitude"), depth=_text(place, "depth"), depth_scale=0.001, magnitude=_text(size, "mag"),
+        magnitude_type=_text(size, "type"), source_type=_text(kids, "type"),
     )  # fmt: skip
 
 
@@ -153,54 +182,51 @@ def read_quakeml_picks(path: Path, told: Told, shown: str) -> list[tuple[Any, ..
     """Rows of picks, with distance, azimuth and residual of the preferred origin's arrivals."""
     rows: list[tuple[Any, ...]] = []
     for event in elements(path, told, shown):
-        origin = _preferred(event, "origin")
-        arrivals = {} if origin is None else {_text(a, "pickID"): a for a in reversed(_children(origin, "arrival"))}
-        ratios = {_text(a, "pickID"): _text(a, "snr") for a in _children(event, "amplitude")}
-        sizes = _station_magnitudes(event)
+        kids = _kids(event)
+        origin = _preferred(kids, "origin")
+        arrivals: dict[str, Kids] = {}
+        for arrival in [] if origin is None else map(_kids, _kids(origin).get("arrival", [])):
+            arrivals.setdefault(_text(arrival, "pickID"), arrival)
+        ratios = {_text(a, "pickID"): _text(a, "snr") for a in map(_kids, kids.get("amplitude", []))}
+        sizes = _station_magnitudes(kids)
         name: str | None = source_id(event)
         if not name:  # made from time and place, as for the event itself
-            row = _event(event, Told(), "")
+            row = _event(event, kids, Told(), "")
             name = None if row is None else row[0]
-        for pick in _children(event, "pick"):
-            where = _where(pick, shown)
-            found = _pick(pick, arrivals.get(pick.get("publicID")), told, where)
-            if found is None:
-                continue
-            codes, phase, ns, path_values = found
-            size = sizes.get((codes[0], codes[1]), (np.nan, ""))
-            snr = number_or_nan(ratios.get(pick.get("publicID")), told, where, "SNR")
-            marks = (_text(pick, "onset"), _text(pick, "polarity"), _text(pick, "evaluationMode"))
-            rows.append((name, *codes, phase, ns, *path_values, snr, *size, *marks))
+        for pick in kids.get("pick", []):
+            where, public = _where(pick, shown), pick.get("publicID")
+            made = _pick(_kids(pick), arrivals.get(public, {}), ratios.get(public), sizes, told, where)
+            if made is not None:
+                rows.append((name, *made))
     return rows
 
 
-def _pick(pick: Any, arrival: Any | None, told: Told, where: str) -> tuple[Any, ...] | None:
-    stream = next(iter(_children(pick, "waveformID")), None)
+def _pick(
+    pick: Kids, arrival: Kids, snr: str | None, sizes: dict[tuple[str, ...], tuple[float, str]], told: Told, where: str
+) -> tuple[Any, ...] | None:
+    stream = pick["waveformID"][0] if "waveformID" in pick else {}
+    codes = tuple((stream.get(k) or "").strip() for k in ("networkCode", "stationCode", "locationCode", "channelCode"))
     try:
-        if stream is None or not stream.get("stationCode"):
+        if not codes[1]:
             raise ValueError("it has no station")
-        ns = time_ns(_text(pick, "time", "value"))
+        ns = time_ns(_text(pick, "time"))
     except ValueError as error:
         told.add(f"{where}: pick left out: {error}")
         return None
-    codes = tuple((stream.get(k) or "").strip() for k in ("networkCode", "stationCode", "locationCode", "channelCode"))
-    values = [np.nan] * 3
-    phase = _text(pick, "phaseHint")
-    if arrival is not None:
-        phase = _text(arrival, "phase") or phase
-        values = [number_or_nan(_text(arrival, k), told, where, k) for k in ("distance", "azimuth", "timeResidual")]
-    return codes, phase, ns, (values[0] * DEGREE_KM, values[1], values[2])
+    path = [number_or_nan(_text(arrival, k), told, where, k) for k in ("distance", "azimuth", "timeResidual")]
+    phase = _text(arrival, "phase") or _text(pick, "phaseHint")
+    marks = (_text(pick, "onset"), _text(pick, "polarity"), _text(pick, "evaluationMode"))
+    ratio = number_or_nan(snr, told, where, "SNR")
+    return *codes, phase, ns, path[0] * DEGREE_KM, *path[1:], ratio, *sizes.get(codes[:2], (np.nan, "")), *marks
 
 
-def _station_magnitudes(event: Any) -> dict[tuple[str, str], tuple[float, str]]:
+def _station_magnitudes(kids: Kids) -> dict[tuple[str, ...], tuple[float, str]]:
     """The first magnitude of each station (network and station code)."""
-    found: dict[tuple[str, str], tuple[float, str]] = {}
-    for one in _children(event, "stationMagnitude"):
-        stream = next(iter(_children(one, "waveformID")), None)
-        if stream is not None:
-            value = number_or_nan(_text(one, "mag", "value"), Told(), "", "")
-            key = (stream.get("networkCode") or "").strip(), (stream.get("stationCode") or "").strip()
-            found.setdefault(key, (value, _text(one, "type")))
+    found: dict[tuple[str, ...], tuple[float, str]] = {}
+    for one in map(_kids, kids.get("stationMagnitude", [])):
+        if "waveformID" in one:
+            key = tuple((one["waveformID"][0].get(k) or "").strip() for k in ("networkCode", "stationCode"))
+            found.setdefault(key, (number_or_nan(_text(one, "mag"), Told(), "", ""), _text(one, "type")))
     return found
 
 
