@@ -186,7 +186,7 @@ def test_many_shards_do_not_keep_many_files_open(tmp_path, monkeypatch):
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     rows = np.random.default_rng(0).integers(0, 12, 60)
     assert np.array_equal(store.read(rows), data[rows])
-    assert len(store._maps) == 4
+    assert 1 <= len(store._maps) <= 4
     assert before is None or len(os.listdir("/proc/self/fd")) <= before + 4
 
 

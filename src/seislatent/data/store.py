@@ -34,6 +34,7 @@ from seislatent.errors import SeislatentError, unknown
 from seislatent.waveform import Waveform
 
 _MAPS = 512  # shards that stay mapped; each holds a file descriptor, of which a process often has 1024
+_VIEWS = 4096  # ragged records have views without end
 _GROUPS = 16  # pieces of the table that stay decoded
 _MANY = 1 << 22  # rows from which on a table is weighed before it is read: a small hostile one can claim any number
 _COLD = 1e9  # bytes per second: a read slower than this waits for the disk, and the next one asks for all its records first
@@ -80,8 +81,8 @@ class Store(Sequence[Waveform]):
         self._tables: tuple[int, pq.ParquetFile] = (os.getpid(), file)
         self._size = file.metadata.num_rows
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
-        self._maps: OrderedDict[tuple[int, str], mmap.mmap] = OrderedDict()
-        self._views: dict[tuple[int, str], dict[Any, NDArray[Any]]] = {}
+        self._maps: dict[tuple[int, str], mmap.mmap] = {}
+        self._views: dict[tuple[str, int], dict[tuple[int, ...], NDArray[Any]]] = {}
         self._placed: dict[str, _Places] = {}
         self._waits = True
         about, arrays = told.get("about"), told.get("arrays")
@@ -208,11 +209,14 @@ class Store(Sequence[Waveform]):
         size = np.array([t.itemsize for t in where.types])[where.type[rows]]
         channels, samples = where.channels[rows], where.samples[rows]
         record, rest = np.divmod(where.offset[rows] // size, channels * samples)
-        steps = [a.tolist() for a in (order, where.shard[rows], where.type[rows], samples, record, rest, begin[order])]
+        kept = self._views.setdefault((array, out.shape[1]), {})
+        keys = zip(*(a.tolist() for a in (where.shard[rows], where.type[rows], samples, rest)), strict=True)
         if self._waits:
             self._ask_for(array, where, rows, begin[order], count)
-        for k, shard, kind, n, at, offset, a in zip(*steps, strict=True):
-            view = self._view(shard, array, where.types[kind], out.shape[1], n, offset)
+        for key, k, at, a in zip(keys, order.tolist(), record.tolist(), begin[order].tolist(), strict=True):
+            view = kept.get(key)
+            if view is None:
+                kept[key] = view = self._view(array, out.shape[1], where.types, *key)
             out[k] = view[at, :, a : a + count]
         self._waits = out.nbytes < _COLD * (time.perf_counter() - started)
 
@@ -228,34 +232,32 @@ class Store(Sequence[Waveform]):
         for shard, a, b in zip(where.shard[rows].tolist(), low.tolist(), high.tolist(), strict=True):
             self._map(shard, array).madvise(mmap.MADV_WILLNEED, a, b - a)
 
-    def _view(self, shard: int, array: str, kind: np.dtype[Any], channels: int, samples: int, offset: int) -> NDArray[Any]:
+    def _view(
+        self, array: str, channels: int, types: tuple[np.dtype[Any], ...], shard: int, type_: int, samples: int, offset: int
+    ) -> NDArray[Any]:  # fmt: skip
         """A shard's samples as [record channel time], the first record `offset` samples from the start."""
-        mapped = self._map(shard, array)
-        views = self._views[shard, array]
-        key = (kind, channels, samples, offset)
-        if key not in views:
-            if len(views) > 64:  # ragged records have views without end
+        mapped, kind = self._map(shard, array), types[type_]
+        if sum(map(len, self._views.values())) > _VIEWS:
+            for views in self._views.values():
                 views.clear()
-            count = (len(mapped) - offset * kind.itemsize) // (channels * samples * kind.itemsize)
-            flat = np.frombuffer(mapped, kind, count * channels * samples, offset * kind.itemsize)
-            views[key] = flat.reshape(count, channels, samples)
-        return views[key]
+        count = (len(mapped) - offset * kind.itemsize) // (channels * samples * kind.itemsize)
+        flat = np.frombuffer(mapped, kind, count * channels * samples, offset * kind.itemsize)
+        return flat.reshape(count, channels, samples)
 
     def _map(self, shard: int, array: str) -> mmap.mmap:
-        """A file of samples in memory; the last ones used stay."""
+        """A file of samples in memory; it stays until there are too many."""
         key = (shard, array)
         if key not in self._maps:
+            if len(self._maps) >= _MAPS:
+                self._maps.clear()
+                for views in self._views.values():
+                    views.clear()
             path = self._sample_file(shard, array)
             try:
                 with open(path, "rb") as file:
                     self._maps[key] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 raise self._damaged(path, error) from error
-            self._views[key] = {}
-            if len(self._maps) > _MAPS:
-                old, _ = self._maps.popitem(last=False)
-                del self._views[old]
-        self._maps.move_to_end(key)
         return self._maps[key]
 
     def _sample_file(self, shard: int, array: str) -> Path:
