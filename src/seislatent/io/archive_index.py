@@ -94,7 +94,8 @@ def _read_headers(folder: str, names: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of some files; what is wrong with one stands in its only row."""
     rows = []
     for name in names:
-        none: dict[str, Any] = dict.fromkeys(TRACE, "") | dict.fromkeys(("trace", "start_ns", "end_ns", "npts"), 0) | {"file": name, "bad": ""}
+        none: dict[str, Any] = dict.fromkeys(TRACE, "") | dict.fromkeys(("trace", "start_ns", "end_ns", "npts"), 0)
+        none |= {"file": name, "bad": ""}
         none |= {column: np.nan for column, kind in TRACE.items() if kind == "float64"}
         try:
             found = _traces(Path(folder, name), name)
