@@ -29,9 +29,9 @@ from seislatent.errors import SeislatentError, unknown
 from seislatent.io.hdf5_arrays import Arrays
 from seislatent.io.native_columns import attribute_table, complete, find_table
 from seislatent.io.seisbench import row_of
-from seislatent.io.seisbench_columns import channels_of, read_table, unit_of
+from seislatent.io.seisbench_columns import Identities, read_table, unit_of
 from seislatent.io.traces import native
-from seislatent.waveform import Channel, Waveform
+from seislatent.waveform import Waveform
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,6 @@ _ROWS = 256
 
 _MANY, _AT_ONCE = 32, 8 << 20
 """From so many records on, their memory is taken in pieces of so many bytes, which costs half the time of many small ones."""
-
-_IDENTITY = (
-    "station_network_code", "station_code", "station_location_code", "station_latitude_deg", "station_longitude_deg",
-    "station_elevation_m", "trace_channel", "trace_channel_codes", "channels", "trace_component_order", "trace_azimuths_deg",
-    "trace_dips_deg",
-)  # fmt: skip
-"""What `channels_of` looks at: records that agree in it have the same channels."""
 
 _OF_THE_FILE = frozenset(
     {"start_ns", "trace_history", "trace_component_order", "trace_channel_codes", "trace_azimuths_deg", "trace_dips_deg"}
@@ -169,7 +162,7 @@ class NativeFile(Sequence[Waveform]):
             raise SeislatentError(unknown("layout", name, LAYOUTS))
         self.layout, self.unit = LAYOUTS[name], unit or LAYOUTS[name].unit
         self._open: dict[int, Arrays] = {}
-        self._same: dict[tuple[Any, ...], tuple[Channel, ...]] = {}
+        self._channels = Identities()
         known = [g for g in self.layout.groups if self._arrays.group(g) is not None]
         self.groups = known or self._arrays.leaf_groups()
         """Paths of the groups that hold arrays."""
@@ -191,7 +184,7 @@ class NativeFile(Sequence[Waveform]):
         return self._open[process]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_same": {}}
+        return self.__dict__ | {"_open": {}}
 
     def __len__(self) -> int:
         return len(self.metadata)
@@ -237,12 +230,7 @@ class NativeFile(Sequence[Waveform]):
 
     def _waveform(self, row: dict[str, Any], room: Callable[..., NDArray[Any]]) -> Waveform:
         data, order = self._samples(row)
-        key = (order, *map(row.get, _IDENTITY))
-        if key not in self._same:
-            if len(self._same) > 1 << 16:
-                self._same.clear()
-            self._same[key] = channels_of(row, order, len(data))
-        channels = self._same[key]
+        channels = self._channels(row, order, len(data))
         if channels[-1].component in ("Z", "3"):  # E, N, Z on file is Z, N, E in the record
             data, channels = data[::-1], channels[::-1]
         samples = room(data.shape, data.dtype)

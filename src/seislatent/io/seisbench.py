@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from seislatent.errors import SeislatentError
 from seislatent.io.hdf5_arrays import Arrays
-from seislatent.io.seisbench_columns import channels_of, read_table, unit_of
+from seislatent.io.seisbench_columns import Identities, read_table, unit_of
 from seislatent.waveform import Waveform
 
 _SLICE = re.compile(r"^(-?\d+)?(?:(:)(-?\d+)?)?$")
@@ -62,6 +62,7 @@ class SeisBenchFile(Sequence[Waveform]):
         self.metadata = pd.concat(tables, ignore_index=True)
         """One row per record, with SeisBench's names and `start_ns`."""
         self._open: dict[tuple[int, str], Arrays] = {}
+        self._channels = Identities()
         self._formats = {chunk: self._read_format(chunk) for chunk in chunks}
         self._complete()
 
@@ -150,7 +151,7 @@ class SeisBenchFile(Sequence[Waveform]):
         data = self._samples(row)
         about = self._formats[row["trace_chunk"]]
         order = str(about.get("component_order", ""))
-        channels = channels_of(row, order, len(data))
+        channels = self._channels(row, order, len(data))
         history = tuple(json.loads(row["trace_history"])) if "trace_history" in row else ()
         if "|" in order and "trace_component_order" not in row:
             history += (f"unoriented: component order {order}",)

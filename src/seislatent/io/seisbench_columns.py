@@ -38,6 +38,13 @@ TEXT = frozenset(
 )  # fmt: skip
 """Columns read as text as they stand: network NA is no missing value, station 0012 no number."""
 
+_OF_CHANNELS = (
+    "station_network_code", "station_code", "station_location_code", "station_latitude_deg", "station_longitude_deg",
+    "station_elevation_m", "trace_channel", "trace_channel_codes", "channels", "trace_component_order", "trace_azimuths_deg",
+    "trace_dips_deg",
+)  # fmt: skip
+"""What `channels_of` looks at: records that agree in it have the same channels."""
+
 _MISSING = ("", "nan", "NaN", "NA", "N/A", "null", "None")
 _STAMP = re.compile(r"(?<!\d)((?:19|20)\d{12})(\d{2})?(?!\d)")  # YYYYMMDDhhmmss and hundredths, as NCEDC names its records
 _SPECFEM = re.compile(r"([^./]+)\.([^./]+)\.([^./]+)\.sem([dva])$")
@@ -182,6 +189,25 @@ def channels_of(row: dict[str, Any], order: str, rows: int) -> tuple[Channel, ..
         values["azimuth_deg"], values["dip_deg"] = _listed(row, "trace_azimuths_deg", i), _listed(row, "trace_dips_deg", i)
         channels.append(named(Channel(**values)))
     return tuple(channels)
+
+
+class Identities:
+    """`channels_of` that remembers: records of one sensor share their channels. What it holds does not travel between processes."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], tuple[Channel, ...]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_known": {}}
+
+    def __call__(self, row: dict[str, Any], order: str, rows: int) -> tuple[Channel, ...]:
+        """As `channels_of`."""
+        key = (order, rows, *map(row.get, _OF_CHANNELS))
+        if key not in self._known:
+            if len(self._known) > 1 << 16:
+                self._known.clear()
+            self._known[key] = channels_of(row, order, rows)
+        return self._known[key]
 
 
 def _text(row: dict[str, Any], name: str) -> str:
