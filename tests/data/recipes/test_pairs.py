@@ -53,18 +53,16 @@ def window(pair, of):
 
 
 def test_a_pair_step_by_step_with_scipy():
-    w = record(dtype=np.float64)
+    w = record(dtype=np.float64, n=7000, p=1600.0)
     pair = one(w)
     a = window(pair, w)
     y = w.data
-    time = np.arange(6000)
+    time = np.arange(7000)
     for k in range(3):
         y[k] -= np.polyval(np.polyfit(time[a : a + 4096], y[k, a : a + 4096], 1), time)
-    y = y[:, max(0, a - 500) :][:, :5097]
-    at = min(a, 500)
-    y = signal.sosfiltfilt(signal.butter(4, 30, fs=100, output="sos"), y)
-    low = signal.sosfiltfilt(signal.butter(4, 1, fs=100, output="sos"), y)[:, at : at + 4096]
-    broad = y[:, at : at + 4096]
+    y = signal.sosfiltfilt(signal.butter(4, 30, fs=100, output="sos"), y[:, a - 500 : a + 4597])[:, :-1]
+    low = signal.sosfiltfilt(signal.butter(4, 1, fs=100, output="sos"), y)[:, 500:-500]
+    broad = y[:, 500:-500]
     peak = np.abs(broad).max()
     np.testing.assert_allclose(pair.record.data, broad / peak, atol=2e-7)
     np.testing.assert_allclose(pair.others["low"], low / peak, atol=2e-7)
@@ -146,6 +144,24 @@ def test_other_rates_come_to_100_hz_with_their_marks(rate):
     np.testing.assert_allclose(pair.record.data[0], expected / np.abs(expected).max(), atol=3e-3)
     assert pair.record.metadata["trace_p_arrival_sample"] == pytest.approx((8 - start_s) * 100, abs=1e-6)
     assert pair.record.history[1] == f"resample ({rate:g} to 100 Hz)"
+
+
+def test_the_low_side_has_no_spike_where_the_record_ends():
+    """Noise in velocity, cut at both edges of its window, against the low side that the whole record gives."""
+    keys = {"before_p_s": (1.0, 1.0)}
+    ends = {"whole": 0.0, "mirrored": 0.0, "scipy": 0.0}
+    for seed in range(6):
+        w = record(n=9000, p=3000.0, codes="HHZ HHN HHE")
+        noise = np.random.default_rng(seed).normal(0, 1, (3, 9000))
+        w = replace(w, data=signal.sosfilt(signal.butter(2, [0.3, 20], "bandpass", fs=100, output="sos"), noise))
+        cut = replace(w, data=w.data[:, 2900 : 2900 + 4096], metadata=w.metadata | {"trace_p_arrival_sample": 100.0})
+        whole, mirrored, scipys = one(w, **keys), one(cut, **keys), one(cut, margin_s=0.0, **keys)
+        tops = [m.record.metadata["trace_peak"] for m in (whole, mirrored, scipys)]
+        lows = [m.others["low"] * top for m, top in zip((whole, mirrored, scipys), tops, strict=True)]
+        np.testing.assert_allclose(lows[1][:, 300:-300], lows[0][:, 300:-300], atol=0.05 * np.abs(lows[0]).max())
+        for name, low in zip(ends, lows, strict=True):
+            ends[name] = max(ends[name], np.abs(low[:, :100]).max(), np.abs(low[:, -100:]).max())
+    assert ends["mirrored"] < 3 * ends["whole"] and ends["scipy"] > 10 * ends["whole"]
 
 
 def test_starts_are_drawn_from_what_the_record_allows():
@@ -271,7 +287,8 @@ def test_selection_by_the_table():
 
 def test_configs_that_cannot_be_are_told():
     for keys, line in (
-        ({"before_p_s": (5.0, 1.0)}, "before P"), ({"margin_s": -1.0}, "margin_s"), ({"taper": 1.5}, "taper"),
+        ({"before_p_s": (5.0, 1.0)}, "before P"), ({"margin_s": -1.0}, "margin_s"), ({"margin_s": 41.0}, "margin_s"),
+        ({"taper": 1.5}, "taper"),
         ({"low_hz": 40.0}, "below broad_hz"), ({"broad_hz": 60.0}, "Nyquist"), ({"before_p_s": (1.0, 50.0)}, "window's length"),
     ):  # fmt: skip
         with pytest.raises(SeislatentError, match=line):

@@ -72,7 +72,8 @@ class PairsConfig:
     zero_phase: bool = True
     """Filter forwards and backwards (twice the order, no delay); false filters causally."""
     margin_s: float = 5.0
-    """How much of the record on either side of the window the filters see, in seconds, where it is there."""
+    """How much of the record on either side of the window the filters see, in seconds. Where the record ends earlier, the low-pass
+    of the low side sees its mirror image of opposite sign."""
     taper: float = 0.0
     """Share of the window under the two cosines of a Tukey window together; 0 leaves it out. Its low side is filtered after it."""
     peak: Literal["record", "component"] = "record"
@@ -108,8 +109,9 @@ class Pairs(DataRecipe):
         low, high = config.before_p_s
         if not 0 <= low <= high < config.samples / config.sampling_rate_hz:
             raise SeislatentError(f"windows from {low:g} to {high:g} s before P: give 0 <= first <= second < the window's length")
-        if not (config.margin_s >= 0 and 0 <= config.taper <= 1):
-            raise SeislatentError(f"margin_s {config.margin_s:g}, taper {config.taper:g}: give 0 or more, and a share from 0 to 1")
+        if not (0 <= config.margin_s * config.sampling_rate_hz < config.samples and 0 <= config.taper <= 1):
+            told = f"margin_s {config.margin_s:g}, taper {config.taper:g}"
+            raise SeislatentError(f"{told}: give a margin from 0 to less than the window, and a share from 0 to 1")
         if config.broad_hz is not None and config.low_hz >= config.broad_hz:
             raise SeislatentError(f"low_hz {config.low_hz:g} must be below broad_hz {config.broad_hz:g}")
         self._broad = None if config.broad_hz is None else _lowpass(config, config.broad_hz)
@@ -233,7 +235,9 @@ class Pairs(DataRecipe):
         if c.taper:
             broad *= tukey(c.samples, c.taper)
             return broad, self._low(broad)
-        return broad, _windows(self._low(y, out=y), first, c.samples)
+        margin = round(c.margin_s * c.sampling_rate_hz)
+        beyond = _extended(y, first, c.samples, margin)
+        return broad, self._low(beyond, out=beyond)[..., margin : margin + c.samples]
 
     def _history(self, rate: float, times: int) -> tuple[str, ...]:
         """What was done, in order; what differs from record to record stands in columns."""
@@ -309,6 +313,24 @@ def _windows(y: NDArray[np.float64], first: list[int], samples: int) -> NDArray[
     out = np.empty((*y.shape[:-1], samples))
     for one, into, a in zip(y, out, first, strict=True):
         into[:] = one[:, a : a + samples]
+    return out
+
+
+def _extended(y: NDArray[np.float64], first: list[int], samples: int, margin: int) -> NDArray[np.float64]:
+    """As `_windows`, with `margin` samples more on either side; where the record ends earlier, its mirror image of opposite sign.
+
+    That continues a record whose integral is bounded by one whose integral is: nothing comes into the low frequencies. Point
+    reflection about the end sample, as SciPy has it, brings in a step of twice that sample, many times as large as what is there.
+    """
+    out = np.empty((*y.shape[:-1], samples + 2 * margin))
+    n = y.shape[-1]
+    for one, into, a in zip(y, out, first, strict=True):
+        before, after = max(0, margin - a), max(0, a + samples + margin - n)
+        into[:, before : into.shape[-1] - after] = one[:, max(0, a - margin) : a + samples + margin]
+        if before:
+            into[:, :before] = -one[:, before:0:-1]
+        if after:
+            into[:, -after:] = -one[:, n - 1 - after : n - 1][:, ::-1]
     return out
 
 
