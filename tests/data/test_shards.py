@@ -6,6 +6,7 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import resource
 import signal
 
 import numpy as np
@@ -315,6 +316,20 @@ def test_changes_that_are_refused(tmp_path, change, line):
     with pytest.raises(SeislatentError, match=line):
         finish(tmp_path, {"seed": 2}, table_change=change)
     assert Store(tmp_path).about == {"seed": 1} and len(Store(tmp_path)) == 2
+
+
+def test_more_shards_than_files_may_be_open(tmp_path):
+    for number in range(80):
+        shard(tmp_path, number, [float(number)])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 40, limits[1]))
+    try:
+        finish(tmp_path, {})
+        store = Store(tmp_path)
+        assert store.read(np.arange(80))[:, 0, 0].tolist() == list(range(80))
+        assert [w.metadata["trace_name"] for w in store[78:]] == ["r7800", "r7900"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_nothing_but_rejections(tmp_path):

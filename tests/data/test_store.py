@@ -181,7 +181,7 @@ def test_arrays_beside_the_record(tmp_path):
 
 
 def test_many_shards_do_not_keep_many_files_open(tmp_path, monkeypatch):
-    monkeypatch.setattr("seislatent.data.store._MAPS", 4)
+    monkeypatch.setattr("seislatent.data.store._most_maps", lambda: 4)
     store, data = simple(tmp_path, count=12, shards=12)
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     rows = np.random.default_rng(0).integers(0, 12, 60)
@@ -322,9 +322,20 @@ def test_files_that_are_torn_or_foreign(tmp_path):
     write_table(pa.table({"a": [1]}), table, told | {"arrays": ["x"]})
     with pytest.raises(SeislatentError, match=r"column store_shard .* is missing"):
         Store(tmp_path / "s")
+    write_table(pa.table([[1], [2]], ["a", "a"]), table, told | {"arrays": ["x"]})
+    with pytest.raises(SeislatentError, match="two columns of one name"):
+        Store(tmp_path / "s")
     write_table(pa.table({"a": [1]}), table, told | {"version": 2})
     with pytest.raises(SeislatentError, match="version 2"):
         Store(tmp_path / "s")
+
+
+def test_a_pipe_is_no_table(tmp_path):
+    simple(tmp_path)
+    (tmp_path / "records.parquet").unlink()
+    os.mkfifo(tmp_path / "records.parquet")
+    with pytest.raises(SeislatentError, match="does not exist"):
+        Store(tmp_path)
 
 
 def test_bits_flipped_anywhere_in_the_table_give_a_line_or_the_records(tmp_path):

@@ -191,7 +191,7 @@ def shard_done(folder: str | Path, number: int) -> bool:
         _, about = open_table(place / "records.parquet")
         open_table(place / "rejected.parquet")
         return all((place / f"{array}.bin").stat().st_size == size for array, size in about["arrays"].items())
-    except (SeislatentError, OSError):
+    except (SeislatentError, OSError, KeyError, AttributeError):  # the last two: a table that is not of a shard
         return False
 
 
@@ -223,12 +223,12 @@ def finish(
     torn = [n for n in numbers if not shard_done(folder, n)]
     if torn:
         raise SeislatentError(f"{shard_folder(folder, torn[0])} is torn ({len(torn)} in all): prepare again, which mends it")
-    files = [open_table(shard_folder(folder, n) / "records.parquet") for n in numbers]
-    sets = {tuple(told["arrays"]) for file, told in files if file.metadata.num_rows}
+    read = [_read(shard_folder(folder, n) / "records.parquet") for n in numbers]
+    sets = {tuple(arrays) for table, arrays in read if len(table)}
     if len(sets) > 1:
         raise SeislatentError(f"shards of {folder} have different arrays ({'; '.join(map(', '.join, sorted(sets)))})")
-    tables = [file.read() for file, _ in files if file.metadata.num_rows]
-    out = [open_table(shard_folder(folder, n) / "rejected.parquet")[0].read() for n in numbers]
+    tables = [table for table, _ in read if len(table)]
+    out = [_read(shard_folder(folder, n) / "rejected.parquet")[0] for n in numbers]
     table = merged(tables) if tables else pa.table({})
     if "split" not in table.column_names:
         table = table.append_column("split", pa.nulls(len(table), pa.string()))
@@ -252,6 +252,13 @@ def finish(
         raise cannot_write(folder, error) from error
     for path in [*(folder / "shards").glob(".*"), *folder.glob(".re*.parquet.*")]:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[pa.Table, dict[str, int]]:
+    """A shard's table and the sizes of its arrays; the file is closed again: there may be more than may be open at once."""
+    file, about = open_table(path)
+    with file:
+        return file.read(), about["arrays"]
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -33,7 +33,6 @@ from seislatent.data.store_rows import OWN, frame_of, waveform_of
 from seislatent.errors import SeislatentError, unknown
 from seislatent.waveform import Waveform
 
-_MAPS = 512  # shards that stay mapped; each holds a file descriptor, of which a process often has 1024
 _VIEWS = 4096  # ragged records have views without end
 _GROUPS = 16  # pieces of the table that stay decoded
 _MANY = 1 << 22  # rows from which on a table is weighed before it is read: a small hostile one can claim any number
@@ -85,8 +84,12 @@ class Store(Sequence[Waveform]):
         self._views: dict[tuple[str, int], dict[tuple[int, ...], NDArray[Any]]] = {}
         self._placed: dict[str, _Places] = {}
         self._waits = True
+        self._most = _most_maps()
         about, arrays = told.get("about"), told.get("arrays")
         arrays = arrays if isinstance(arrays, list) else []
+        columns = file.schema_arrow.names
+        if len(set(columns)) != len(columns):
+            raise SeislatentError(f"{self.path}: records.parquet has two columns of one name: write the store again")
         named = all(isinstance(a, str) and ARRAY_NAME.fullmatch(a) for a in arrays)
         if not isinstance(about, dict) or not named or "x" not in arrays:
             raise SeislatentError(f"{self.path} does not say which arrays it holds: write it again")
@@ -248,7 +251,7 @@ class Store(Sequence[Waveform]):
         """A file of samples in memory; it stays until there are too many."""
         key = (shard, array)
         if key not in self._maps:
-            if len(self._maps) >= _MAPS:
+            if len(self._maps) >= self._most:
                 self._maps.clear()
                 for views in self._views.values():
                     views.clear()
@@ -263,7 +266,7 @@ class Store(Sequence[Waveform]):
     def _sample_file(self, shard: int, array: str) -> Path:
         """The path of a file of samples; a link would lead out of the store."""
         path = shard_folder(self.path, shard) / f"{array}.bin"
-        if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
+        if any(p.is_symlink() for p in (path, path.parent, path.parent.parent)) or not path.is_file():
             raise SeislatentError(f"{path} is missing, or no plain file: copy the whole store again")
         return path
 
@@ -353,6 +356,16 @@ class Store(Sequence[Waveform]):
 
     def _damaged(self, what: str | Path, error: BaseException) -> SeislatentError:
         return SeislatentError(f"{self.path}: {what} cannot be read ({' '.join(str(error).split())[:200]}): write the store again")
+
+
+def _most_maps() -> int:
+    """How many shards may stay mapped: each holds a file descriptor, of which a process often has 1024."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 4096 if most == resource.RLIM_INFINITY else max(1, min(4096, most // 2))
 
 
 def _made(path: Path) -> tuple[int, int]:

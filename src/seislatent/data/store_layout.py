@@ -52,6 +52,8 @@ def open_table(path: Path) -> tuple[pq.ParquetFile, dict[str, Any]]:
         SeislatentError: it is missing, damaged, or none of ours.
     """
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            raise FileNotFoundError(path)
         file = pq.ParquetFile(path, page_checksum_verification=True)
         about = json.loads((file.schema_arrow.metadata or {}).get(b"seislatent", b"{}"))
     except FileNotFoundError as error:
