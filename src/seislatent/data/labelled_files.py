@@ -69,6 +69,8 @@ class LabelledFiles(Sequence[Waveform]):
         found = [row if row["reason"] else self._found(row) for row in rows]
         done = pd.DataFrame([{k: v for k, v in row.items() if k not in TIMES} for row in found])
         done["trace_name"] = [f"{self.table_path.name}:{line}" for line in done["line"]]
+        for column in ("file", "id", "event", "label"):
+            done[column] = pd.Series([row[column] for row in found], dtype=object)
         done["source_id"] = done["event"]
         for column in TIMES:
             done[column] = pd.array([_whole(row.get(column)) for row in found], dtype="Int64")

@@ -62,10 +62,10 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     if twice is not None:
         raise SeislatentError(f"{path}, line 1: two columns for '{twice}': take one out")
     rows = []
-    seen: dict[tuple[Any, ...], int] = {}
+    seen: dict[tuple[str, ...], int] = {}
     for number, line in cells:
         row = _row(names, line, decimal_comma=separator != ",") | {"line": number}
-        key = tuple(row.get(k) for k in ("file", "id", "start_ns", "p_ns")) if row["start_ns"] is None else _place(row)
+        key = _place(row)
         if not row["reason"] and key in seen:
             row |= {"reason": "duplicate line", "detail": f"repeats line {seen[key]}"}
         if not row["reason"]:
@@ -74,13 +74,17 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     if not rows:
         raise SeislatentError(f"{path} has a heading and no line: write one line per record")
     table = pd.DataFrame(rows)
+    for column in TEXT:  # missing is None: a column of text would turn it into a float
+        table[column] = pd.Series([row[column] for row in rows], dtype=object)
     for column in ("start_ns", "p_ns", "s_ns"):  # never by way of a float, which is good to 0.1 microseconds only
         table[column] = pd.array(table[column].tolist(), dtype="Int64")
     return table
 
 
-def _place(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["file"], row["id"], row["start_ns"]
+def _place(row: dict[str, Any]) -> tuple[str, ...]:
+    """What no two lines have in common: file, id and start; P where there is no start."""
+    names = ("file", "id", "start_ns") if row["start_ns"] is not None else ("file", "id", "p_ns", "p_s", "p_sample")
+    return tuple(str(row[name]) for name in names)
 
 
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:

@@ -17,13 +17,15 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.errors import SeislatentError
 from seislatent.prepare import condition
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark, marked
-from seislatent.prepare.integrate import motion, to_quantity
 from seislatent.prepare.level import level
+from seislatent.prepare.motion import QUANTITIES, Motion, motion_of
+from seislatent.prepare.response import Responses, differentiate, integrate, remove_response, to_si
 from seislatent.prepare.windows import cut
 from seislatent.waveform import Waveform
 
@@ -50,6 +52,8 @@ class GroupsConfig:
     """Filter and integration see this much more on either side, as far as the record goes, in seconds."""
     quantity: Literal["displacement", "velocity", "as recorded"] = "displacement"
     """What the samples are; of counts up to a gain, by the instrument letter of the channel code."""
+    inventory: str = ""
+    """StationXML with responses, by which counts are turned to `quantity`; empty for none."""
     band_hz: tuple[float, float] | None = (0.02, 2.0)
     """Corners of a Butterworth band pass of order 4, in Hz; null for none, and the integral is then only freed of its line."""
     zero_phase: bool = True
@@ -76,6 +80,7 @@ class Groups(DataRecipe):
         super().__init__(config)
         if config.before_s + config.after_s <= 0 or config.margin_s < 0:
             raise SeislatentError("before_s + after_s must be above 0, and margin_s not below: the window would hold no sample")
+        self.responses = Responses(config.inventory) if config.inventory else None
         highest = HIGHEST_SHARE * config.sampling_rate_hz
         if config.band_hz is not None and not 0 < config.band_hz[0] < config.band_hz[1] <= highest:
             raise SeislatentError(
@@ -141,8 +146,7 @@ class Groups(DataRecipe):
             return Rejected(name=name, reason=trouble)
         if c.band_hz is not None and c.band_hz[1] > HIGHEST_SHARE * rate:
             return Rejected(name=name, reason="rate too low", detail=f"{rate:g} Hz for a band up to {c.band_hz[1]:g} Hz")
-        wide = condition.detrend(replace(wide, data=wide.data.astype(np.float64)))
-        wide = to_quantity(wide, c.quantity) if c.quantity != "as recorded" else wide
+        wide = self.in_quantity(replace(wide, data=wide.data.astype(np.float64)))
         wide = condition.bandpass(wide, *c.band_hz, zero_phase=c.zero_phase) if c.band_hz is not None else wide
         at = round(((pick - first) / rate - c.before_s) * c.sampling_rate_hz)
         end = at + round((c.before_s + c.after_s) * c.sampling_rate_hz)
@@ -156,6 +160,31 @@ class Groups(DataRecipe):
         }  # fmt: skip
         return Made(record=replace(window, metadata=about | window.metadata | {"trace_name": name}))
 
+    def in_quantity(self, record: Waveform) -> Waveform:
+        """The record in the quantity asked for, without the trend that integrating an offset and a drift leaves."""
+        c = self.config
+        if c.quantity == "as recorded":
+            return condition.detrend(record)
+        if self.responses is not None and record.unit in (None, "counts"):
+            low, high = c.band_hz or (None, None)
+            band = None if low is None or high is None else (low / 2, low, high, min(1.5 * high, 0.5 * record.sampling_rate_hz))
+            found = remove_response(condition.detrend(record), self.responses, c.quantity, pre_filter_hz=band,
+                                    water_level_db=None if band else 60.0)  # fmt: skip
+            return replace(found, metadata=found.metadata | {"trace_quantity": c.quantity})
+        record = to_si(record)
+        held = motion(record)
+        if held is None:
+            raise SeislatentError(f"{', '.join(record.ids)}: what the samples in {record.unit} measure is not known")
+        steps = QUANTITIES.index(c.quantity) - QUANTITIES.index(held.quantity)
+        for _ in range(abs(steps)):
+            record = differentiate(record) if steps > 0 else integrate(record)
+        named = c.quantity if held.size is not None else f"{c.quantity} up to a gain"
+        degree = 1 + max(0, -steps)
+        return record.with_data(
+            without_polynomial(record.data, degree), did=f"take out the best polynomial of degree {degree}",
+            metadata=record.metadata | {"trace_quantity": named},
+        )  # fmt: skip
+
     def group(self, record: Waveform) -> str:
         """What the record is grouped by, an empty text where that is not known."""
         if self.config.group_by == "event":
@@ -167,3 +196,14 @@ class Groups(DataRecipe):
         """Groups that came out too small."""
         size = table["group"].groupby(table["group"]).transform("size")
         return pd.Series("", index=table.index, dtype=object).mask(size < self.config.smallest_group, "group too small")
+
+
+def motion(record: Waveform) -> Motion | None:
+    """What the samples measure; None where neither unit nor channel codes tell."""
+    return motion_of(record.unit, [channel.code for channel in record.channels])
+
+
+def without_polynomial(x: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
+    """Each channel of x [channel time] without the polynomial in time that fits it best (least squares)."""
+    basis, _ = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, x.shape[-1]), min(degree, x.shape[-1] - 1)))
+    return np.asarray(x - (x @ basis) @ basis.T)
