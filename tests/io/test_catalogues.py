@@ -243,7 +243,7 @@ def test_only_so_much_is_told(tmp_path, monkeypatch):
 
 def catalogue(n=40, seed=0):
     r = np.random.default_rng(seed)
-    ids = [(f"id {i}/ü&<%=2", f"smi:x.y/{i}?a=b", f"smi:local/event/{i}", f"{i}")[i % 4] for i in range(n)]
+    ids = [(f"id {i}/ü&<%=2", f"smi:x.y/{i}?a=b", f"smi:local/event/{i}", f"#{i}")[i % 4] for i in range(n)]
     table = pd.DataFrame({
         "source_id": ids, "origin_ns": r.integers(-(10**18), 2 * 10**18, n) // 1000 * 1000,
         "source_latitude_deg": r.uniform(-90, 90, n), "source_longitude_deg": r.uniform(-180, 180, n),

@@ -73,7 +73,7 @@ class Bulletin:
         word = text[:9]
         if word.startswith("BEGIN"):
             self._begin(count, text)
-        elif word.startswith("STOP"):
+        elif word.startswith("STOP") and len(text.split()) == 1:
             self._close()
             self._state, self._open = "outside", 0
         elif word.startswith("DATA_TYPE"):
