@@ -131,7 +131,7 @@ def test_worker_processes_give_the_same(plain, workers):
 
 
 def test_windows_around_and_at_the_arrival(plain):
-    around = batches(plain, start="around_arrival", label="trace_p_arrival_sample")
+    around = batches(plain, start="around arrival", label="trace_p_arrival_sample")
     places = []
     for step in range(200):
         batch = around.batch(step, 0, 1)
@@ -139,16 +139,16 @@ def test_windows_around_and_at_the_arrival(plain):
         assert np.array_equal(batch.label.numpy(), (100 + number - first).astype(np.float32))
         places += batch.label.tolist()
     assert 0 <= min(places) < 8 and 110 < max(places) < 120
-    at = batches(plain, start="at_arrival", arrival_s=(2.0, 2.0), label="trace_p_arrival_sample")
+    at = batches(plain, start="at arrival", arrival_s=(2.0, 2.0), label="trace_p_arrival_sample")
     batch = at.batch(0, 0, 1)
     assert (batch.label == 40).all() and np.array_equal(who(batch)[1], 60 + who(batch)[0])
-    drawn = batches(plain, start="at_arrival", arrival_s=(1.0, 3.0), label="trace_p_arrival_sample")
+    drawn = batches(plain, start="at arrival", arrival_s=(1.0, 3.0), label="trace_p_arrival_sample")
     places = torch.cat([drawn.batch(k, 0, 1).label for k in range(40)])
     assert places.min() >= 20 and places.max() <= 60 and places.min() < 24 and places.max() > 56
 
 
 def test_what_the_record_does_not_reach_is_zero_and_not_valid(plain):
-    early = batches(plain, start="at_arrival", arrival_s=(7.0, 7.0), label="trace_p_arrival_sample", scale="peak")
+    early = batches(plain, start="at arrival", arrival_s=(7.0, 7.0), label="trace_p_arrival_sample", scale="peak")
     batch = early.batch(0, 0, 1)
     number = np.floor((batch.x * batch.scale[..., None])[:, 1, -1].numpy() / 1000).astype(int)
     for i, x, valid, scale in zip(number, batch.x.numpy(), batch.valid.numpy(), batch.scale.numpy(), strict=True):
@@ -174,13 +174,19 @@ def test_target_has_the_same_window_and_scale(plain):
     np.testing.assert_allclose(batch.target, 3 * batch.x, rtol=1e-6)
 
 
+def test_another_array_may_be_x_and_the_record_the_target(plain):
+    batch = batches(plain, array="broad", target="x", scale="peak").batch(0, 0, 1)
+    np.testing.assert_allclose(batch.target * 3, batch.x, rtol=1e-6)
+    assert (batch.x.abs().amax((1, 2)) == 1).all()
+
+
 def test_classes_conditions_and_what_is_missing(tmp_path):
     made = [record(i, trace_category=["noise", "earthquake", None][i % 3], source_depth_km=None if i else 7.0) for i in range(6)]
     folder = store(tmp_path / "s", made)
     asked = {"label": "trace_category", "classes": ("noise", "earthquake"), "conditions": ("source_magnitude", "source_depth_km")}
     with pytest.raises(SeislatentError, match=r"2 of 6 records have another trace_category than noise, earthquake \(none\)"):
         batches(folder, **asked)
-    batch = batches(folder, batch=4, other_classes="leave_out", **asked).batch(0, 0, 1)
+    batch = batches(folder, batch=4, other_classes="leave out", **asked).batch(0, 0, 1)
     number = who(batch)[0]
     assert sorted(number) == [0, 1, 3, 4] and batch.label.dtype == torch.int64
     assert np.array_equal(batch.label.numpy(), number % 3)
@@ -200,7 +206,7 @@ def test_sample_numbers_move_with_window_and_shift(plain):
             assert valid[1, k] and x[1, k] == record(i).data[1, 100 + i]
 
 
-@pytest.mark.parametrize("how", ["none", "peak", "component_peak", "deviation", "component_deviation"])
+@pytest.mark.parametrize("how", ["none", "peak", "peak per component", "deviation", "deviation per component"])
 @pytest.mark.parametrize("level", [1e6, 1.0, 1e-6, 1e-12, 0.0])
 def test_x_times_scale_is_the_record(tmp_path, how, level):
     rng = np.random.default_rng(0)
@@ -222,11 +228,11 @@ def test_x_times_scale_is_the_record(tmp_path, how, level):
     peaks, loud = np.abs(batch.x.numpy()).max(2), batch.x.numpy().std(2)
     if how == "peak":
         assert (peaks.max(1) == 1).all() and (batch.scale == batch.scale[:, :1]).all()
-    elif how == "component_peak":
+    elif how == "peak per component":
         assert (peaks == 1).all()
     elif how == "deviation":
         np.testing.assert_allclose(np.sqrt((loud**2).mean(1)), 1, rtol=1e-4)
-    elif how == "component_deviation":
+    elif how == "deviation per component":
         np.testing.assert_allclose(loud, 1, rtol=1e-4)
 
 
@@ -245,7 +251,7 @@ def test_gaps_dead_components_and_counts(tmp_path):
     dead.data[0] = 5.0
     counts = record(3, level=100.0, kind=np.int32)
     folder = store(tmp_path / "s", [gapped, dead, counts])
-    source = batches(folder, batch=3, start="beginning", length=LENGTH, scale="component_peak")
+    source = batches(folder, batch=3, start="beginning", length=LENGTH, scale="peak per component")
     batch = next(source.once())
     assert batch.x.isfinite().all() and (batch.x[~batch.valid] == 0).all()
     bad = (~batch.valid).sum(2).tolist()
@@ -258,28 +264,28 @@ def test_records_that_lack_something(tmp_path):
     made = [record(0), record(1, components="ZN"), record(2, npts=100), record(3, trace_p_arrival_sample=None)]
     folder = store(tmp_path / "s", made)
     asked = {"length": 200, "batch": 1}
-    with pytest.raises(SeislatentError, match=r"1 of 4 records lack one of the components ZNE: set lacking to leave_out or zero"):
+    with pytest.raises(SeislatentError, match=r"1 of 4 records lack one of the components ZNE: set lacking to 'leave out' or zero"):
         batches(folder, **asked)
-    with pytest.raises(SeislatentError, match=r"1 of 4 records are shorter than the window of 200 samples: set short to leave_out"):
+    with pytest.raises(SeislatentError, match=r"1 of 4 records are shorter than the window of 200 samples: set short to"):
         batches(folder, lacking="zero", **asked)
-    around = {**asked, "lacking": "zero", "short": "pad", "start": "around_arrival"}
+    around = {**asked, "lacking": "zero", "short": "pad", "start": "around arrival"}
     with pytest.raises(SeislatentError, match=r"2 of 4 records have no trace_p_arrival_sample within them: set without_arrival"):
         batches(folder, **around)
-    assert len(batches(folder, lacking="leave_out", short="leave_out", **asked)) == 2
-    assert len(batches(folder, **{**around, "without_arrival": "leave_out"})) == 2
+    assert len(batches(folder, lacking="leave out", short="leave out", **asked)) == 2
+    assert len(batches(folder, **{**around, "without_arrival": "leave out"})) == 2
     every = batches(folder, **{**around, "without_arrival": "random", "batch": 4})
     batch = next(every.once())
     assert batch.valid[0].all() and not batch.valid[1, 2].any() and batch.valid[1, :2].all()
     assert (batch.x[1, 2] == 0).all() and (batch.x[1, 1] >= 1100).all()
     assert batch.valid[2, :, :100].all() and not batch.valid[2, :, 100:].any()
-    short = {"lacking": "leave_out", "short": "leave_out"}
+    short = {"lacking": "leave out", "short": "leave out"}
     with pytest.raises(SeislatentError, match="all 4 records of the split 'train' are left out"):
         batches(folder, **{**asked, **short, "length": 1000})
 
 
 def test_rates_must_be_one(tmp_path):
     folder = store(tmp_path / "s", [record(0), record(1), record(2, rate=50.0)])
-    with pytest.raises(SeislatentError, match=r"rates 20 Hz \(2\), 50 Hz \(1\), training takes one: prepare the store at one rate"):
+    with pytest.raises(SeislatentError, match=r"rates 20 Hz \(2\), 50 Hz \(1\), training takes one: make a store"):
         batches(folder)
     same = store(tmp_path / "t", [record(0)])
     with pytest.raises(SeislatentError, match=r"20 Hz \(1\), training takes 40 Hz"):
@@ -294,10 +300,16 @@ def test_rates_must_be_one(tmp_path):
         ({"target": "brod"}, "unknown array 'brod': did you mean 'broad'"),
         ({"conditions": ("source_magnitud",)}, "unknown column 'source_magnitud': did you mean 'source_magnitude'"),
         ({"conditions": ("source_id",)}, "the column source_id holds 'e0', no numbers"),
-        ({"length_s": 0.001}, "hold no sample"),
+        ({"length_s": 0.001}, "windows of 0 samples at 20 Hz of the components 'ZNE': give one sample or more"),
+        ({"components": "ZNZ"}, "of the components 'ZNZ': give one sample or more, and each component once"),
+        ({"components": ""}, "of the components ''"),
+        ({"balance": BalanceConfig(classes="source_typ")}, "unknown column 'source_typ'"),
         ({"components": "12"}, "20 of 20 records lack one of the components 12"),
         ({"group": "source_id", "per_group": (5, 5)}, r"no group has 5 records \(the largest has 4\)"),
-        ({"group": "source_id", "balance": BalanceConfig(distance_edges_km=(10.0,))}, "records of a group have several distances"),
+        (
+            {"group": "source_id", "balance": BalanceConfig(distance_edges_km=(1.0,), distance="source_magnitude")},
+            "records of a group have several distances",
+        ),
         ({"augment": AugmentConfig(noisy=0.5)}, "augment.noisy asks for noise"),
         (
             {"augment": AugmentConfig(rotated=1.0), "conditions": ("path_back_azimuth_deg",)},

@@ -230,3 +230,9 @@ def test_groups_come_by_weight():
     sampler = Sampler(60, 20, 0, groups=groups, strata=kinds, weights=np.array([1.0, 1.0]))
     drawn = rows(sampler, range(60))
     assert np.mean(kinds[drawn]) == pytest.approx(0.5, abs=0.07)
+
+
+def test_nothing_but_weights_of_zero():
+    groups, kinds = np.array([0, 1, 1, 1]), np.array([1, 0, 0, 0])
+    with pytest.raises(SeislatentError, match="every record that is left has weight 0"):
+        Sampler(4, 2, 0, groups=groups, strata=kinds, weights=np.array([0.0, 1.0]))

@@ -72,8 +72,8 @@ def one_rate(table: pd.DataFrame, wanted_hz: float | None) -> float:
     if not (np.abs(rates / rate - 1) <= SAME_RATE).all():
         found = ", ".join(f"{r:g} Hz ({n})" for r, n in zip(told, counts, strict=True))
         raise SeislatentError(
-            f"the records have the rates {found}, training takes {f'{rate:g} Hz' if wanted_hz else 'one'}: prepare the store at one"
-            " rate, such as with seislatent prepare data/labelled --sampling_rate_hz RATE"
+            f"the records have the rates {found}, training takes {f'{rate:g} Hz' if wanted_hz else 'one'}: make a store"
+            " at one rate, such as with seislatent prepare data/marmara --recipe.sampling_rate_hz RATE --data STORE --out ANOTHER"
         )
     return rate
 

@@ -38,24 +38,24 @@ class RecordBatchesConfig:
     """What the records must have, in Hz; null: any one rate."""
     components: str = "ZNE"
     """Components of a record, in this order: ZNE, Z, NE, Z12, ..."""
-    lacking: Literal["refuse", "leave_out", "zero"] = "refuse"
+    lacking: Literal["refuse", "leave out", "zero"] = "refuse"
     """Records without one of the components: an error, left out, or that component is 0 and not valid."""
     length_s: float = 30.0
     """Length of the window in s."""
     length: int = 0
     """Length of the window in samples, in place of `length_s`; 0: not used."""
-    short: Literal["refuse", "leave_out", "pad"] = "refuse"
+    short: Literal["refuse", "leave out", "pad"] = "refuse"
     """Records shorter than the window: an error, left out, or 0 and not valid beyond their end."""
-    start: Literal["beginning", "random", "around_arrival", "at_arrival"] = "random"
+    start: Literal["beginning", "random", "around arrival", "at arrival"] = "random"
     """The window begins where the record does, anywhere, anywhere so that it holds the arrival, or so that the arrival stands at
     `arrival_s` in it (what the record does not reach is then 0 and not valid)."""
     arrival: str = "trace_p_arrival_sample"
     """Column with the sample number of the arrival in the record."""
     arrival_s: tuple[float, float] = (5.0, 5.0)
-    """Earliest and latest place of the arrival in the window, in s from its beginning, drawn uniformly; for `at_arrival`."""
-    without_arrival: Literal["refuse", "leave_out", "random"] = "refuse"
+    """Earliest and latest place of the arrival in the window, in s from its beginning, drawn uniformly; for `at arrival`."""
+    without_arrival: Literal["refuse", "leave out", "random"] = "refuse"
     """Records without an arrival, where `start` needs one: an error, left out, or a window anywhere (records of noise)."""
-    scale: Literal["none", "peak", "component_peak", "deviation", "component_deviation"] = "peak"
+    scale: Literal["none", "peak", "peak per component", "deviation", "deviation per component"] = "peak"
     """What a record is divided by: its largest absolute value or standard deviation in the window, of all components or of each."""
     conditions: tuple[str, ...] = ()
     """Columns of numbers that become the condition; what is missing is NaN. Sample numbers count from the window's beginning."""
@@ -63,10 +63,12 @@ class RecordBatchesConfig:
     """Column that becomes the label: a number, a sample number (trace_*_sample, counted in the window; NaN outside), or a class."""
     classes: tuple[str, ...] = ()
     """Texts in the column `label`, in the order of their numbers 0, 1, ...; empty: the label is a number."""
-    other_classes: Literal["refuse", "leave_out"] = "refuse"
+    other_classes: Literal["refuse", "leave out"] = "refuse"
     """Records of no class named: an error, or left out."""
+    array: str = "x"
+    """Array of the store that becomes the batch's x: x is the record itself, others are what the recipe made beside it (low)."""
     target: str = ""
-    """Array of the store that becomes the target, such as broad: same window, divided by the same scale."""
+    """Array of the store that becomes the target (x for pairs): same window, divided by the same scale; empty: none."""
     group: str = ""
     """Column whose value makes records a group, such as source_id; empty: no groups."""
     per_group: tuple[int, int] = (2, 2)
@@ -79,7 +81,7 @@ class RecordBatchesConfig:
     @property
     def numbers(self) -> tuple[str, ...]:
         """Columns of numbers that a batch needs."""
-        arrival = (self.arrival,) if self.start in ("around_arrival", "at_arrival") else ()
+        arrival = (self.arrival,) if self.start in ("around arrival", "at arrival") else ()
         label = (self.label,) if self.label and not self.classes else ()
         return tuple(dict.fromkeys((*self.conditions, *label, *arrival)))
 
@@ -110,24 +112,27 @@ class RecordBatches:
         self.config, self.folders, self.size, self.seed = config, [Path(f) for f in folders], batch, seed
         stores = open_stores(self.folders)
         table = table_of(stores, config.split, [*config.numbers, *config.words, *config.balance.columns])
-        for name in (*config.numbers, *config.words):
+        for name in (*config.numbers, *config.words, *config.balance.columns):
             if name not in table:
                 columns = {each for store in stores for each in store.names}
                 raise SeislatentError(f"{self._place}: {unknown('column', name, columns)}")
         self.rate = one_rate(table, config.sampling_rate_hz)
         self.length = config.length or round(config.length_s * self.rate)
-        if self.length < 1:
-            raise SeislatentError(f"windows of {config.length_s} s at {self.rate:g} Hz hold no sample: make them longer")
+        if self.length < 1 or len(set(config.components)) != len(config.components) or not config.components:
+            raise SeislatentError(
+                f"windows of {self.length} samples at {self.rate:g} Hz of the components '{config.components}':"
+                " give one sample or more, and each component once"
+            )
         table = self._usable(stores, table)
         self.cuts = Cuts(stores, table, config.components, self.length)
         self.columns = {name: numbers_of(table, name, self._place) for name in config.numbers}
         self.classes = _classes(table, config) if config.classes else None
         self.sampler = self._sampler(table)
         self.chain = chain(config.augment, self._noise())
-        if config.target:
-            for store in stores:
-                if config.target not in store.arrays:
-                    raise SeislatentError(f"{store.path}: {unknown('array', config.target, store.arrays)}")
+        for store in stores:
+            for name in (config.array, config.target or "x"):
+                if name not in store.arrays:
+                    raise SeislatentError(f"{store.path}: {unknown('array', name, store.arrays)}")
         if config.augment.rotated and any("azimuth" in name for name in config.numbers):
             raise SeislatentError("rotated horizontals belong to no known azimuth: set augment.rotated to 0, or take azimuths out")
 
@@ -169,7 +174,7 @@ class RecordBatches:
             found = int((bad & ~out).sum())
             if found and getattr(c, key) == "refuse":
                 raise SeislatentError(f"{self._place}: {found} of {count} records {trouble}: set {key} to {others}")
-            if getattr(c, key) == "leave_out":
+            if getattr(c, key) == "leave out":
                 out[bad] = True
 
         if c.group:
@@ -177,14 +182,15 @@ class RecordBatches:
         if c.classes:
             strange = ~table[c.label].isin(c.classes).to_numpy(bool)
             told = ", ".join(map(str, table[c.label][strange].fillna("none").unique()[:5]))
-            leave(strange, f"have another {c.label} than {', '.join(c.classes)} ({told})", "other_classes", "leave_out, or name it")
+            trouble = f"have another {c.label} than {', '.join(c.classes)} ({told})"
+            leave(strange, trouble, "other_classes", "'leave out', or name it")
         cuts = Cuts(stores, table, c.components, self.length)
-        leave(~cuts.complete, f"lack one of the components {c.components}", "lacking", "leave_out or zero")
-        leave(cuts.npts < self.length, f"are shorter than the window of {self.length} samples", "short", "leave_out or pad")
-        if c.start in ("around_arrival", "at_arrival"):
+        leave(~cuts.complete, f"lack one of the components {c.components}", "lacking", "'leave out' or zero")
+        leave(cuts.npts < self.length, f"are shorter than the window of {self.length} samples", "short", "'leave out' or pad")
+        if c.start in ("around arrival", "at arrival"):
             arrival = numbers_of(table, c.arrival, self._place)
             without = ~((arrival >= 0) & (arrival < cuts.npts))
-            leave(without, f"have no {c.arrival} within them", "without_arrival", "leave_out or random")
+            leave(without, f"have no {c.arrival} within them", "without_arrival", "'leave out' or random")
         if out.all():
             raise SeislatentError(f"{self._place}: all {count} records of the split '{c.split}' are left out: ask for less of them")
         return table[~out].reset_index(drop=True) if out.any() else table
@@ -227,7 +233,7 @@ class RecordBatches:
         if c.start == "random":
             return anywhere.astype(np.int64)
         arrival = self.columns[c.arrival][rows]
-        if c.start == "around_arrival":
+        if c.start == "around arrival":
             low, high = np.maximum(np.floor(arrival) - self.length + 1, 0), np.minimum(np.floor(arrival), room)
             first = low + np.floor(drawn * (high - low + 1))
         else:
@@ -238,7 +244,7 @@ class RecordBatches:
     def make(self, rows: NDArray[np.int64], dice: Dice, group: NDArray[np.int64] | None = None) -> Batch:
         """The batch of some records, by their numbers."""
         first = self._first(rows, dice)
-        x, valid = self.cuts.read(rows, first)
+        x, valid = self.cuts.read(rows, first, self.config.array)
         target = self.cuts.read(rows, first, self.config.target)[0] if self.config.target else None
         marks = {name: _within(self.columns[name][rows] - first, self.length) for name in self.config.numbers if _is_mark(name)}
         it = Windows(
@@ -283,7 +289,7 @@ def scale_of(windows: Windows, how: str) -> NDArray[np.float32]:
     x = windows.x
     if how == "none":
         return np.ones(x.shape[:2], np.float32)
-    if how in ("peak", "component_peak"):
+    if how in ("peak", "peak per component"):
         scale = np.maximum(x.max(2), -x.min(2))
         if how == "peak":
             scale = np.broadcast_to(scale.max(1, keepdims=True), scale.shape)

@@ -81,6 +81,9 @@ class Deck:
         seed: of the order.
         strata: [count] number of each entry's stratum; None: one stratum.
         weights: of the strata; entries of a stratum of weight 0 never come.
+
+    Raises:
+        SeislatentError: all weights are 0.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Deck:
         self.order = None if strata is None else np.argsort(strata, kind="stable")
         self.sizes = np.array([count]) if strata is None else np.bincount(strata)
         self.starts = np.cumsum(self.sizes) - self.sizes
+        if weights is not None and not weights.sum() > 0:
+            raise SeislatentError("every record that is left has weight 0: give one of its sets a weight above 0 in balance.sets")
         shares = np.ones(1) if weights is None else weights / weights.sum()
         self.parts = np.round(np.concatenate([[0.0], np.cumsum(shares)]) * CARDS * CYCLES).astype(np.int64)
 
@@ -133,7 +138,8 @@ class Sampler:
         seed: of the run.
         strata: [count] and its `weights`: as in `Deck`.
         weights: see `strata`.
-        groups: [count] number of each row's group; then a step takes whole groups, as many as fit with the largest size.
+        groups: [count] number of each row's group; then a step takes whole groups, as many as fit with the largest size. A group
+            belongs to the stratum of its first record.
         per_group: fewest and most records of a group; as many as are drawn between them, and as the group has.
 
     Raises:
