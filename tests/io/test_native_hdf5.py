@@ -122,6 +122,17 @@ def test_lendb_as_published(tmp_path):
     assert [w.channels[0].station for w in (quake, noise)] == ["AAA", "BBB"] and noise.channels[0].latitude_deg == 3
 
 
+def test_a_table_written_once_tells_the_same(tmp_path):
+    path = write_native(tmp_path / "set.hdf5", (record(i) for i in range(6)), layout="lendb")
+    before = NativeFile(path)
+    before.metadata.to_csv(path.with_suffix(".csv"), index=False)
+    after = NativeFile(path)
+    for a, b in zip(before, after, strict=True):
+        assert np.array_equal(a.data, b.data) and a.channels == b.channels and a.start_ns == b.start_ns and a.history == b.history
+        assert {k for k, v in a.metadata.items() if v != ""} <= b.metadata.keys()
+        assert b.metadata["source_depth_km"] == pytest.approx(7.25)  # metres become kilometres once
+
+
 def test_opening_with_a_table_touches_no_array(tmp_path):
     path = stead(tmp_path / "set.hdf5", [EVENT | {"trace_name": "a_20060723155859_EV"}])
     table = pd.read_csv(path.with_suffix(".csv"))

@@ -188,7 +188,7 @@ def _sources(path: Path) -> list[tuple[Path, Any]]:
         if "shards" in folders and not is_seisbench(folder):
             raise SeislatentError(f"{folder} holds shards but no table: the store is not finished; run the same command again")
         arrays = [folder / name for name in sorted(files) if name[0] != "." and Path(name).suffix.lower() in (".hdf5", ".h5")]
-        own = [p for p in arrays if _is_native(p)]
+        own = [p for p in arrays if p.is_file() and _is_native(p)]
         if is_seisbench(folder) and not own:
             found.append((folder, SeisBenchFile))
         else:

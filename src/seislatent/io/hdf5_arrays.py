@@ -29,6 +29,9 @@ DEEPEST, MOST_GROUPS = 6, 4096
 _HELD = 16
 """Arrays of many records that stay open, so that neighbouring records cost one read."""
 
+_SCRATCH = 1 << 26
+"""Bytes of the memory that is lent."""
+
 At = Sequence[int | slice]
 
 
@@ -170,6 +173,8 @@ class Arrays:
 
     def _lent(self, shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
         size = math.prod(shape) * kind.itemsize
+        if size > _SCRATCH:
+            return np.empty(shape, kind)
         if size > len(self._scratch):
             self._scratch = np.empty(size, np.uint8)
         return self._scratch[:size].view(kind).reshape(shape)

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-from h5py import h5d
+from h5py import h5a, h5d, h5t
 
 from seislatent.errors import SeislatentError
 from seislatent.io.hdf5_arrays import Arrays
@@ -57,7 +57,7 @@ def attribute_table(arrays: Arrays, groups: list[str], categories: dict[str, str
     if not 0 < count <= MOST_RECORDS:
         raise SeislatentError(f"{arrays.path} holds {count} records: from 1 to {MOST_RECORDS} are read")
     if attributes and count > _SLOW:
-        log.warning("%s has no table beside it: the attributes of %d records are read, about 10,000 per second", arrays.path, count)
+        log.warning("%s has no table beside it: the attributes of %d records are read, some thousand a second", arrays.path, count)
     tables = []
     for path in groups:
         names = arrays.names(path)
@@ -78,19 +78,33 @@ def _attributes(arrays: Arrays, path: str, name: str) -> dict[str, Any]:
     try:
         if group is None or not arrays.holds(path, name):
             return found
-        held = h5py.AttributeManager(h5py.Dataset(h5d.open(group, name.encode())))
-        for key in held:
-            kind = held.get_id(key)
-            text = h5py.check_string_dtype(kind.dtype) is not None
-            if (kind.dtype.kind in "iufb" or text) and int(np.prod(kind.shape or (1,))) <= MOST_VALUES:
-                value = np.asarray(held[key])
-                values = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value.ravel().tolist()]
-                found[key] = values[0] if len(values) == 1 else " ".join(map(str, values))
+        array = h5d.open(group, name.encode())
+        for i in range(h5a.get_num_attrs(array)):
+            one = h5a.open(array, index=i)
+            value = _value(one, array)
+            if value is not None:
+                found[one.name.decode("utf-8", "replace")] = value
     except SeislatentError:  # a link: the record is refused when it is read
         return found
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         log.debug("attributes of %s in %s: %s", name, arrays.path, one_line(error))
     return found
+
+
+def _value(one: h5a.AttrID, array: h5d.DatasetID) -> Any:
+    """One attribute; None for what is neither a number, a text, nor a short list of them."""
+    held, space = one.get_type(), one.get_space()
+    kind = held.get_class()
+    count = space.get_simple_extent_npoints()
+    if kind in (h5t.INTEGER, h5t.FLOAT) and held.get_size() <= 8 and 0 < count <= MOST_VALUES:
+        numbers = np.empty(one.shape, np.int64 if kind == h5t.INTEGER else np.float64)
+        one.read(numbers)
+        return numbers.item() if count == 1 else " ".join(map(str, numbers.ravel().tolist()))
+    if kind == h5t.STRING and 0 < count <= MOST_VALUES:
+        read = h5py.AttributeManager(h5py.Dataset(array))[one.name.decode()]
+        texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in np.ravel(np.asarray(read)).tolist()]
+        return " ".join(texts)
+    return None
 
 
 def complete(table: pd.DataFrame, names: dict[str, str], factors: dict[str, float], rate_hz: float) -> pd.DataFrame:

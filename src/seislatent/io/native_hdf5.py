@@ -138,7 +138,8 @@ class NativeFile(Sequence[Waveform]):
     """The records of one file, read when asked for: item i is a waveform Z, N, E of row i of `metadata`.
 
     With a table beside the file (its own name with .csv, metadata*.csv, or the folder's only CSV with a column trace_name) no array
-    is touched on opening. Without one the attributes of all arrays are read, about 10,000 records per second.
+    is touched on opening. Without one the attributes of all arrays are read, some thousand records per second: for a set as large
+    as LEN-DB, `NativeFile(path).metadata.to_csv(path.with_suffix(".csv"), index=False)` once saves that every other time.
     May be handed to worker processes: each opens the file for itself.
 
     Args:
