@@ -3,7 +3,7 @@ import pytest
 from scipy import signal
 
 from seislatent.errors import SeislatentError
-from seislatent.signal import filters
+from seislatent.signal import filters, lanes
 from seislatent.signal.filters import Butterworth
 
 DESIGNS = [
@@ -127,3 +127,17 @@ def test_what_cannot_be_designed_is_told():
         Butterworth(kind="lowpass", corners_hz=10.0, rate_hz=100.0, order=0)
     with pytest.raises(SeislatentError, match="real numbers"):
         filters.demean(np.array([b"a"]))
+
+
+def test_loops_run_where_nothing_can_be_kept_on_disk(monkeypatch):
+    """numba raises RuntimeError where neither the package's folder nor the user's can be written."""
+    whole = lanes.numba.njit
+
+    def refusing(*args, **options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return whole(*args, **options)
+
+    monkeypatch.setattr(lanes.numba, "njit", refusing)
+    double = lanes._compiled(lambda x: 2 * x)
+    assert double(21) == 42 and hasattr(double, "py_func")

@@ -203,6 +203,7 @@ def _check_share(share: float, largest: float, where: str) -> None:
 
 @cache
 def _derivative(half: int) -> Samples:
-    """Taps 1 to `half`, per sample: sum of 2 tap sin(k w) as near to w as it gets."""
+    """Taps 1 to `half`, per sample, filled up with zeros to fours: sum of 2 tap sin(k w) as near to w as it gets."""
     k, w = np.arange(1, half + 1), np.pi * DERIVATIVE_BAND * (np.arange(8 * half) + 0.5) / (8 * half)
-    return np.linalg.lstsq(2 * np.sin(w[:, None] * k) / w[:, None], np.ones(len(w)), rcond=None)[0].astype(np.float64)
+    taps = np.linalg.lstsq(2 * np.sin(w[:, None] * k) / w[:, None], np.ones(len(w)), rcond=None)[0].astype(np.float64)
+    return np.pad(taps, (0, -half % 4))
