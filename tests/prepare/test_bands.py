@@ -46,7 +46,7 @@ def test_a_missing_magnitude_is_refused_or_named(magnitude):
     [
         ("HHZ", "HH", False), ("hh", "HH", False), ("CHZ", "HH", False), ("BHN", "BH", False), ("BL1", "BH", False),
         ("EHZ", "EH", False), ("EPZ", "EH", False), ("SHZ", "EH", False), ("DPZ", "EH", False), ("HNE", "HH", True),
-        ("HGE", "HH", True), ("BNE", "BH", True), ("ENZ", "EH", True),
+        ("HGZ", "HH", True), ("BNE", "BH", True), ("ENZ", "EH", True),
     ],
 )  # fmt: skip
 def test_rows_of_instruments(code, row, accelerometer):
