@@ -303,8 +303,9 @@ def key(*parts: ArrayLike) -> NDArray[np.uint64]:
 def permuted(index: NDArray[np.int64], count: ArrayLike, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Where a shuffle of `count` things puts the things at `index`.
 
-    For one key the map is one-to-one on 0 ... count - 1. A balanced Feistel network on the next even number of bits, walked until
-    the result is below `count` (Black and Rogaway 2002, doi:10.1007/3-540-45760-7_9): its cost does not depend on `count`.
+    For one key the map is one-to-one on 0 ... count - 1. Things lie in a table of about as many rows as columns, and each round moves
+    the rows by what the column says, or the columns by what the row says; what lands in a field that holds no thing goes on
+    (generalised Feistel cipher, Black and Rogaway 2002, doi:10.1007/3-540-45760-7_9). Its cost does not depend on `count`.
 
     Args:
         index: [n], from 0 to below `count`.
@@ -314,15 +315,16 @@ def permuted(index: NDArray[np.int64], count: ArrayLike, keys: NDArray[np.uint64
     out = np.atleast_1d(index).astype(np.uint64)
     counts = np.broadcast_to(np.asarray(count, np.uint64), out.shape)
     keys = np.broadcast_to(keys, out.shape)
-    half = np.maximum((np.frexp((counts - np.uint64(1)).astype(float))[1] + 1) // 2, 1).astype(np.uint64)
+    wide = np.ceil(np.sqrt(counts.astype(float))).astype(np.uint64)
+    high = (counts + wide - np.uint64(1)) // wide
     todo = np.arange(len(out))
     while len(todo):
-        h, k, value = half[todo], keys[todo], out[todo]
-        low = (np.uint64(1) << h) - np.uint64(1)
-        left, right = value >> h, value & low
-        for _ in range(ROUNDS):
-            k = k + _STEP
-            left, right = right, left ^ (mixed(right ^ k) & low)
-        out[todo] = left << h | right
+        k, a, b = keys[todo], high[todo], wide[todo]
+        row, column = np.divmod(out[todo], b)
+        for _ in range(ROUNDS // 2):
+            row = (row + mixed(column ^ k) % a) % a
+            column = (column + mixed(row ^ (k + _STEP)) % b) % b
+            k = mixed(k)
+        out[todo] = row * b + column
         todo = todo[out[todo] >= counts[todo]]
     return out.astype(np.int64)
