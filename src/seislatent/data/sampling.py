@@ -303,8 +303,8 @@ def key(*parts: ArrayLike) -> NDArray[np.uint64]:
 def permuted(index: NDArray[np.int64], count: ArrayLike, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Where a shuffle of `count` things puts the things at `index`.
 
-    For one key the map is one-to-one on 0 ... count - 1. Things lie in a table of about as many rows as columns, and each round moves
-    the rows by what the column says, or the columns by what the row says; what lands in a field that holds no thing goes on
+    For one key the map is one-to-one on 0 ... count - 1. Things lie in a table of about as many rows as columns, and each round
+    moves the row by what the column says, or the column by what the row says; what lands in a field that holds no thing goes on
     (generalised Feistel cipher, Black and Rogaway 2002, doi:10.1007/3-540-45760-7_9). Its cost does not depend on `count`.
 
     Args:
