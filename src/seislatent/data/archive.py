@@ -158,20 +158,11 @@ class EventArchive(Sequence[Waveform]):
         if config.window == "file":
             whole = spans.groupby("file").agg(start_ns=("start_ns", "min"), end_ns=("end_ns", "max"))
             table[["start_ns", "end_ns"]] = whole.loc[held["file"]].to_numpy(np.int64)
-        table["rate"] = self._rates(held)
+        table["rate"] = rates(self.archive, held)
         keys = ["network", "station", "location", "band", "start_ns", "source_id"]
         table = table.sort_values(keys, kind="stable", ignore_index=True)
         plan = ["network", "station", "location", "band", "start_ns", "end_ns", "p_ns", "s_ns"]
         return _metadata(table), table[plan]
-
-    def _rates(self, held: pd.DataFrame) -> pd.Series:
-        """Sampling rates; where only names of files are known, each channel's from the header of one of its files per year."""
-        rate = held["sampling_rate_hz"].copy()
-        if rate.isna().any():
-            key = held["file"].str.rsplit(".", n=1).str[0]
-            first = held.assign(key=key).drop_duplicates("key").set_index("key")["file"]
-            rate = rate.fillna(key.map({k: self.archive.rate_hz(file) for k, file in first.items()}))
-        return rate
 
     def __getitem__(self, i: Any) -> Any:
         """One record.
@@ -239,6 +230,16 @@ def open_archive(config: ArchiveConfig, folder: Path, inputs: Inputs | None = No
     """The waveform files of a source."""
     leave_out = inputs.files if inputs is not None else []
     return Archive(folder / config.waveforms, cache=config.index or None, workers=config.workers, leave_out=leave_out)
+
+
+def rates(archive: Archive, held: pd.DataFrame) -> pd.Series:
+    """Sampling rates; where only names of files are known (SDS), each channel's from the header of one of its files per year."""
+    rate = held["sampling_rate_hz"].copy()
+    if rate.isna().any():
+        key = held["file"].str.rsplit(".", n=1).str[0]
+        first = held.assign(key=key).drop_duplicates("key").set_index("key")["file"]
+        rate = rate.fillna(key.map({k: archive.rate_hz(file) for k, file in first.items()}))
+    return rate
 
 
 def located_stations(have: pd.DataFrame, stations: pd.DataFrame) -> pd.DataFrame:
