@@ -234,6 +234,29 @@ def example():
     return module
 
 
+def test_the_example_tells_calculated_arrivals_from_picks():
+    place = {"source_latitude_deg": 40.0, "source_longitude_deg": 29.0, "path_ep_distance_km": 50.0, "path_azimuth_deg": 90.0}
+    record = event(trace_s_arrival_calc_sample=2500.0, **place)
+    p, s = example().picks_of(record, "e1")
+    assert (p["status"], p["calculated"], s["status"], s["calculated"]) == ("manual", False, "automatic", True)
+    assert (p["time_ns"] - START_NS, s["time_ns"] - START_NS) == (20_000_000_000, 25_000_000_000)
+    assert p["snr"] > 10 and np.isnan(s["snr"]) and p["path_ep_distance_km"] == 50.0 and p["path_azimuth_deg"] == 90.0
+    assert example().event_of(record) is None  # no time of origin
+
+
+def test_events_of_one_day_are_told_apart():
+    rows = [(0, "day", 0.0), (1, "day", 0.2), (2, "day", 500.0), (3, "other", 0.0)]
+    table = pd.DataFrame({
+        "record": [r[0] for r in rows], "given": [r[1] for r in rows], "origin_ns": [int(r[2] * 1e9) for r in rows],
+        "source_latitude_deg": [40.0, 40.0, 40.0, 41.0], "source_longitude_deg": 29.0, "source_magnitude": [1.0, 1.0, 2.0, np.nan],
+    })  # fmt: skip
+    events, names = example().named(table)
+    assert names == {0: "19700101000000", 1: "19700101000000", 2: "19700101000820", 3: "19700101000000_1"}
+    assert sorted(events["source_id"]) == sorted(set(names.values()))
+    _, names = example().named(table.iloc[[0, 1, 3]])
+    assert names == {0: "day", 1: "day", 3: "other"}
+
+
 def test_from_raw_files_to_windows(tmp_path):
     """A record set becomes miniSEED files, a catalogue and bulletins, and these become the windows of the set itself."""
     place = {"source_latitude_deg": 40.7, "source_longitude_deg": 29.0, "source_depth_km": 8.0, "trace_category": "earthquake"}
