@@ -76,6 +76,20 @@ def test_nan_gives_way_to_a_number_and_stays_where_there_is_none():
     assert np.array_equal(filled.data[0, 15:25], np.arange(15, 25)) and np.isnan(filled.data[0, 25:30]).all()
 
 
+def test_a_gap_that_the_file_had_is_a_gap():
+    parts = three(dtype=np.float32)
+    parts[0].data[0, 7] = np.nan
+    record = gather(parts)
+    assert record.data.dtype == np.float64 and np.argwhere(np.isnan(record.data)).tolist() == [[2, 7]]
+    assert gather(parts, order="ZN").data.dtype == np.float32
+
+
+def test_a_stray_segment_years_away_is_cut_off():
+    stray = replace(trace("HHZ"), start_ns=START + 10**18)
+    record = gather([*three(), stray])
+    assert record.data.shape == (3, 100) and record.data.dtype == np.int32 and "100 of" in record.history[-1]
+
+
 def wrong_overlap():
     return [*three(), trace("HHZ", 20, first=90, base=1)]
 
@@ -95,7 +109,7 @@ LOG = Waveform(data=np.full((1, 9), b"a"), sampling_rate_hz=100.0, channels=(Cha
     ([trace("HHZ"), trace("HHN"), trace("HHE", location="10")], "several sensors"),
     (wrong_overlap(), "overlap disagrees"),
     ([trace("HHZ"), trace("HHN"), trace("HHE", first=100)], "no common span"),
-    ([trace("HHZ"), trace("HHZ", first=1 << 29), *three()[::2]], "too long"),
+    ([*three(), *(replace(w, start_ns=w.start_ns + 10**16) for w in three())], "too long"),
     ([LOG, *three()[::2]], "no numbers"),
 ])  # fmt: skip
 def test_what_makes_no_record_has_a_reason(parts, reason):

@@ -137,11 +137,10 @@ def gather(waveforms: Sequence[Waveform], *, order: str | Sequence[str] = "ZNE")
     rate = _alike(used, names)
     apart = _place(rows, rate)
     first, end = max(row.first for row in rows), min(row.end for row in rows)
-    longest = max(row.end for row in rows) - min(row.first for row in rows)
     if end <= first:
         raise Unfit("no common span", f"the components of {names} do not overlap in time")
-    if end - first > LARGEST or longest > LARGEST:
-        raise Unfit("too long", f"{names} span {longest} samples with their gaps; give at most {LARGEST} at once")
+    if end - first > LARGEST:
+        raise Unfit("too long", f"{names} share {end - first} samples with their gaps; give at most {LARGEST} at once")
     merged = [_merge(row, first, end) for row in rows]
     gaps = sum(int((~given).sum()) for _, given in merged)
     kept = np.result_type(*(samples.dtype for samples, _ in merged))
@@ -152,7 +151,7 @@ def gather(waveforms: Sequence[Waveform], *, order: str | Sequence[str] = "ZNE")
     start_ns = grid.start_ns + round((first - rows[0].first) * 1e9 / rate)
     return Waveform(
         data=data, sampling_rate_hz=rate, channels=tuple(row.channel for row in rows), start_ns=start_ns, unit=used[0].unit,
-        history=_history(rows, apart, end - first, longest, gaps, data.size), metadata=_metadata(rows, first, end),
+        history=_history(rows, apart, end - first, gaps, data.size), metadata=_metadata(rows, first, end),
     )  # fmt: skip
 
 
@@ -214,7 +213,8 @@ def _place(rows: Sequence[_Row], rate: float) -> float:
 def _merge(row: _Row, first: int, end: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Samples [time] of one component from `first` to `end`, and where there are any."""
     if len(row.segments) == 1 and row.first <= first and row.end >= end:
-        return row.segments[0].data[0, first - row.first : end - row.first], np.ones(end - first, bool)
+        samples = row.segments[0].data[0, first - row.first : end - row.first]
+        return samples, _given(samples)
     samples = np.zeros(end - first, np.result_type(*(w.data.dtype for w in row.segments)))
     given = np.zeros(end - first, bool)
     for at, segment in zip(row.at, row.segments, strict=True):
@@ -222,7 +222,7 @@ def _merge(row: _Row, first: int, end: int) -> tuple[NDArray[Any], NDArray[np.bo
         if b <= a:
             continue
         part, here = segment.data[0, a - at : b - at], slice(a - first, b - first)
-        told = np.isfinite(part) if part.dtype.kind == "f" else np.ones(len(part), bool)
+        told = _given(part)
         both = given[here] & told
         if not np.array_equal(samples[here][both], part[both]):
             wrong = int((samples[here][both] != part[both]).sum())
@@ -230,6 +230,11 @@ def _merge(row: _Row, first: int, end: int) -> tuple[NDArray[Any], NDArray[np.bo
         samples[here][told] = part[told]
         given[here] |= told
     return samples, given
+
+
+def _given(samples: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where there is a sample: NaN is a gap that the file had already."""
+    return ~np.isnan(samples) if samples.dtype.kind == "f" else np.ones(len(samples), bool)
 
 
 def _metadata(rows: Sequence[_Row], first: int, end: int) -> dict[str, Any]:
@@ -248,10 +253,11 @@ def _metadata(rows: Sequence[_Row], first: int, end: int) -> dict[str, Any]:
     return {name: value for name, value in together.items() if name not in disputed} | told
 
 
-def _history(rows: Sequence[_Row], apart: float, length: int, longest: int, gaps: int, size: int) -> tuple[str, ...]:
+def _history(rows: Sequence[_Row], apart: float, length: int, gaps: int, size: int) -> tuple[str, ...]:
     """What the segments went through, and what was done here."""
     before = tuple(dict.fromkeys(line for row in rows for w in row.segments for line in w.history))
     components = ", ".join(row.channel.component for row in rows)
+    longest = max(row.end for row in rows) - min(row.first for row in rows)
     did = [f"gathered {components}"]
     merged = [f"{row.channel.component} of {len(row.segments)}" for row in rows if len(row.segments) > 1]
     did += [f"merged {', '.join(merged)} segments"] if merged else []
