@@ -11,6 +11,7 @@ import pytest
 
 from seislatent import config
 from seislatent.data.recipes.noise import Noise, loudness
+from seislatent.errors import SeislatentError
 from seislatent.waveform import Channel, Waveform
 
 
@@ -90,7 +91,15 @@ def test_selection_by_the_table_alone():
 def test_real_continuous_data():
     recipe = Noise(config.load(Noise.Config, {}))
     records = recipe.open([Path(os.environ["SEISLATENT_RECORDS"]) / "continuous" / "noise_raspberryshake"])
-    found = [m for i in range(len(records)) for m in recipe.make([records[i]], [np.random.default_rng(i)])]
-    kept = [m.record for m in found if not hasattr(m, "reason")]
-    assert len(records) == 4 and len(found) == 24 and len(kept) >= 18
-    assert all(w.components == ("Z", "N", "E") and np.abs(w.data).max() == 1 for w in kept)
+    read = list(records.several(range(len(records))))
+    whole = [w for w in read if isinstance(w, Waveform)]
+    reasons = {getattr(w, "reason", "") for w in read} - {""}
+    kept = [one.record for one in recipe.make(whole, [np.random.default_rng(0)] * len(whole)) if not hasattr(one, "reason")]
+    assert 20 <= len(records) <= 26 and 8 <= len(kept) <= len(whole) and reasons <= {"trigger", "incomplete window"}
+    assert all(w.components == ("Z", "N", "E") and np.abs(w.data).max() == 1 and w.data.shape == (3, 540) for w in kept)
+
+
+def test_record_sets_and_waveform_files_are_not_mixed(tmp_path):
+    (tmp_path / "x.mseed").write_bytes(b"")
+    with pytest.raises(SeislatentError, match="one kind at a time"):
+        Noise(config.load(Noise.Config, {})).open([tmp_path, tmp_path / "x.mseed"])

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seislatent.data.archive import ArchiveConfig, open_events
 from seislatent.data.recipe import DataRecipe, Made, Rejected
+from seislatent.data.records import Records
 from seislatent.errors import SeislatentError
 from seislatent.prepare import condition
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark, marked
@@ -68,6 +71,8 @@ class GroupsConfig:
     """Least and largest epicentral distance in degrees; null takes all, and 30 to 95 is the usual one for teleseismic P."""
     demean: bool = True
     """Take the mean of the window out."""
+    archive: ArchiveConfig = field(default_factory=lambda: ArchiveConfig(before_s=90.0, after_s=150.0, farthest_km=11000.0))
+    """How records are cut from waveform files with a catalogue, with or without picks; a record set is taken as it is."""
 
 
 class Groups(DataRecipe):
@@ -87,6 +92,10 @@ class Groups(DataRecipe):
                 f"band {config.band_hz[0]:g} to {config.band_hz[1]:g} Hz: give corners above 0, the first below the second, up to"
                 f" {HIGHEST_SHARE:g} of the windows' rate ({highest:g} Hz)"
             )
+
+    def open(self, source: Sequence[Path]) -> Records:
+        """Records of waveform files with a catalogue (P predicted where nobody picked it), or of record sets."""
+        return open_events(source, self.config.archive)
 
     def select(self, table: pd.DataFrame) -> pd.Series:
         """Pick and distance, as far as the table tells them."""

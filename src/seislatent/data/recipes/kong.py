@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from seislatent.components import arrange
+from seislatent.data.archive import ArchiveConfig, open_events
 from seislatent.data.recipe import DataRecipe, Made, Rejected
-from seislatent.data.records import Records, open_records
+from seislatent.data.records import Records
 from seislatent.errors import SeislatentError
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
 from seislatent.prepare.kinds import kind_of, kinds
@@ -63,6 +64,8 @@ class KongConfig:
     """Splits in which a record is cut more than once."""
     scale: Literal["record", "component", "none"] = "record"
     """What is divided by one peak: the record, so that its components keep their ratios, or each component; or nothing."""
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    """How records are cut from waveform files with a catalogue and picks; a record set is taken as it is."""
 
 
 class Kong(DataRecipe):
@@ -82,8 +85,8 @@ class Kong(DataRecipe):
             )
 
     def open(self, source: Sequence[Path]) -> Records:
-        """Records of any source; the channels of waveform files are put together by station."""
-        return open_records(source, components="ZNE")
+        """Records of waveform files with a catalogue and picks, or of record sets."""
+        return open_events(source, self.config.archive)
 
     def select(self, table: pd.DataFrame) -> pd.Series:
         """Class, magnitude, distance, P and length, as far as the table tells them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seislatent.components import arrange
+from seislatent.data.archive import is_record_set
+from seislatent.data.noise_windows import NoiseConfig as ArchiveNoise
+from seislatent.data.noise_windows import open_noise
 from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.data.records import Records, open_records
 from seislatent.errors import SeislatentError
@@ -27,6 +30,9 @@ from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
 from seislatent.prepare.kinds import kind_of, kinds
 from seislatent.prepare.level import level
 from seislatent.waveform import Waveform
+
+MARGIN_S = 4.0
+"""Read on either side of a window of waveform files, for the resampler."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,8 @@ class NoiseConfig:
     of any component): there is something in it. null takes all."""
     scale: Literal["record", "component", "none"] = "record"
     """What is divided by one peak, so that samples lie in [-1, 1]: the record, each component, or nothing."""
+    archive: ArchiveNoise = field(default_factory=ArchiveNoise)
+    """Catalogue, margins and trigger where the source is waveform files; its length_s, step_s and components follow from here."""
 
 
 OF_EVENT = ("source_", "path_", "trace_p_", "trace_s_", "trace_source_", "trace_coda_", "trace_snr_")
@@ -70,8 +78,18 @@ class Noise(DataRecipe):
             raise SeislatentError("samples must be 2 or more, per_record 1 or more, per_hour above 0 and clear_s 0 or more")
 
     def open(self, source: Sequence[Path]) -> Records:
-        """Records of any source; the channels of waveform files are put together by station, in pieces of an hour."""
-        return open_records(source, components=self.config.components)
+        """Record sets as they are; of waveform files, windows that no event of a catalogue beside them reaches and that raise no
+        trigger (`seislatent.data.noise_windows`).
+        """
+        sets = [is_record_set(path) for path in source]
+        if all(sets):
+            return open_records(source)
+        if any(sets):
+            raise SeislatentError(f"{', '.join(map(str, source))} are record sets and waveform files: give one kind at a time")
+        c = self.config
+        length_s = c.samples / c.sampling_rate_hz + 2 * MARGIN_S
+        step_s = max(3600 / c.per_hour, length_s)
+        return open_noise(source, replace(c.archive, length_s=length_s, step_s=step_s, components=c.components))
 
     def select(self, table: pd.DataFrame) -> pd.Series:
         """Earthquakes and explosions without P."""
@@ -107,7 +125,7 @@ class Noise(DataRecipe):
             return
         hours = room / c.sampling_rate_hz / 3600
         count = c.per_record if p is not None else max(c.per_record, round(c.per_hour * hours))
-        first = rng.integers(0, room - slots * c.samples + 1)
+        first = rng.integers(0, room - slots * c.samples + 1)  # what is over goes to both sides
         chosen = np.sort(rng.choice(slots, size=min(count, slots), replace=False))
         for k, slot in enumerate(chosen):
             own = f"{name}_noise{k}"
