@@ -78,6 +78,7 @@ def test_an_error_while_writing_leaves_nothing(tmp_path):
         (lambda: made(1.0, metadata={7: 0}), "can be no column"),
         (lambda: made(1.0, metadata={"a": [1]}), "a is of type list: give text, a number or a bool"),
         (lambda: made(1.0, metadata={"a": np.datetime64("2020-01-01")}), "a is of type datetime64"),
+        (lambda: made(1.0, others={"low": np.broadcast_to(np.int8(0), (2, 1 << 31))}), "1 to 2147483648 samples"),
         (lambda: made(1.0, start_ns=2**63), "years 1678"),
     ],
 )  # fmt: skip

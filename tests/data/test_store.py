@@ -330,6 +330,14 @@ def test_files_that_are_torn_or_foreign(tmp_path):
         Store(tmp_path / "s")
 
 
+def test_a_sparse_file_is_no_reason_to_fill_the_memory(tmp_path):
+    simple(tmp_path, count=3, shards=1)
+    rewrite(tmp_path, store_x_samples=[40, 40, 2**31])
+    os.truncate(tmp_path / "shards/000000/x.bin", 2**36)
+    with pytest.raises(SeislatentError, match="row 2"):
+        Store(tmp_path)
+
+
 def test_a_pipe_is_no_table(tmp_path):
     simple(tmp_path)
     (tmp_path / "records.parquet").unlink()

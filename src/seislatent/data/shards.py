@@ -26,7 +26,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from seislatent.data.recipe import Made, Rejected
-from seislatent.data.store_layout import ALIGNED, ARRAY_NAME, FORMAT, PLACE, TYPES, VERSION, open_table, shard_folder, write_table
+from seislatent.data.store_layout import (
+    ALIGNED,
+    ARRAY_NAME,
+    FORMAT,
+    LARGEST,
+    PLACE,
+    TYPES,
+    VERSION,
+    open_table,
+    shard_folder,
+    write_table,
+)
 from seislatent.data.store_rows import OWN, frame_of, from_frame, merged, row_of, table_of
 from seislatent.errors import SeislatentError
 
@@ -165,8 +176,10 @@ def _storable(samples: NDArray[Any], array: str, name: str) -> NDArray[Any]:
     """The samples little-endian and contiguous, if a store may hold them."""
     if not ARRAY_NAME.fullmatch(array):
         raise SeislatentError(f"array {array!r:.60} of {name}: a name is of small letters, digits and _, and begins with a letter")
-    if samples.ndim != 2 or not samples.size:
-        raise SeislatentError(f"array {array} of {name} has shape {samples.shape}: a store holds [channel time] with samples")
+    if samples.ndim != 2 or not 0 < samples.size <= LARGEST:
+        raise SeislatentError(
+            f"array {array} of {name} has shape {samples.shape}: a store holds [channel time] with 1 to {LARGEST} samples"
+        )
     ready = np.ascontiguousarray(samples, samples.dtype.newbyteorder("<"))
     if ready.dtype.str not in TYPES:
         raise SeislatentError(f"array {array} of {name} is of type {samples.dtype}: a store holds {', '.join(TYPES)}")
@@ -241,12 +254,12 @@ def finish(
         raise SeislatentError(f"no record is left for {folder} ({told}): nothing to finish")
     try:
         for number in numbers:  # after a power cut a finished store is whole
-            for path in shard_folder(folder, number).iterdir():
+            for path in (*shard_folder(folder, number).iterdir(), shard_folder(folder, number)):
                 _sync(path)
         whole = {"format": FORMAT, "version": VERSION, "arrays": sets.pop(), "about": dict(about)}
         write_table(left_out, folder / "rejected.parquet", whole)
         write_table(table, folder / "records.parquet", whole)
-        for path in [*folder.glob("*.parquet"), folder]:
+        for path in [folder / "shards", *folder.glob("*.parquet"), folder]:
             _sync(path)
     except OSError as error:
         raise cannot_write(folder, error) from error

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from seislatent.data.store_layout import ARRAY_NAME, PLACE, TYPES, open_table, shard_folder
+from seislatent.data.store_layout import ARRAY_NAME, LARGEST, PLACE, TYPES, open_table, shard_folder
 from seislatent.data.store_rows import OWN, frame_of, waveform_of
 from seislatent.errors import SeislatentError, unknown
 from seislatent.waveform import Waveform
@@ -305,11 +305,11 @@ class Store(Sequence[Waveform]):
         shard, offset, channels, samples = (table[n].to_numpy() for n in names[:-1])
         kind = words.indices.to_numpy().astype(np.int8)
         size = np.array([t.itemsize for t in types], np.int64)[kind]
-        bytes_ = channels.astype(np.float64) * samples * size  # no overflow, whatever the table says
-        bad = (shard < 0) | (offset < 0) | (offset % size != 0) | (channels < 1) | (samples < 1)
+        count = channels.astype(np.float64) * samples  # no overflow, whatever the table says
+        bad = (count > LARGEST) | (shard < 0) | (offset < 0) | (offset % size != 0) | (channels < 1) | (samples < 1)
         numbers, which = np.unique(shard, return_inverse=True)
         length = [self._sample_file(n, array).stat().st_size if n >= 0 else 0 for n in numbers.tolist()]
-        bad |= offset + bytes_ > np.array(length, np.float64)[which]
+        bad |= offset + count * size > np.array(length, np.float64)[which]
         if bad.any():
             i = int(bad.argmax())
             raise SeislatentError(

@@ -21,6 +21,8 @@ TYPES = ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "
 """Types of samples, by NumPy's names."""
 ALIGNED = 16
 """Every record begins at a multiple of this many bytes."""
+LARGEST = 1 << 31
+"""A record of more samples is neither written nor read: a sparse file and one line of a table can claim any number."""
 ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 PLACE = {"offset": pa.int64(), "channels": pa.int32(), "samples": pa.int64(), "type": WORDS}
 """What the table says of each array of a record: columns `store_{array}_{...}`."""
