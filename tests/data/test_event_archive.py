@@ -21,6 +21,7 @@ from seislatent.data.splits import events as label_events
 from seislatent.data.stations import geodesic
 from seislatent.data.travel_times import arrivals_s
 from seislatent.errors import SeislatentError
+from seislatent.io import archive as archive_module
 from seislatent.io.seisbench import write_seisbench
 
 ORIGIN = UTCDateTime("2014-03-01T12:00:00")
@@ -127,8 +128,8 @@ def test_records_of_an_sds_archive(source):
 def test_neighbours_are_read_from_the_same_files_once(source, monkeypatch):
     found = EventArchive(ArchiveConfig(), source)
     opened = []
-    real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or real(path))
+    real = archive_module._index
+    monkeypatch.setattr(archive_module, "_index", lambda path: opened.append(path.name) or real(path))
     list(found)
     assert len(opened) == len(set(opened)) == 6
     assert found.metadata.sort_values(["station_code", "start_ns"]).index.tolist() == list(range(4))

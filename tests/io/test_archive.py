@@ -55,8 +55,9 @@ def snapshot(folder):
 def test_sds_is_read_by_name_and_only_the_day_asked(sds, monkeypatch):
     archive = Archive(sds)
     opened = []
-    real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or real(path))
+    real, real_read, records = archive_module._index, archive_module._read_records, []
+    monkeypatch.setattr(archive_module, "_index", lambda path: opened.append(path.name) or real(path))
+    monkeypatch.setattr(archive_module, "_read_records", lambda p, rows, *a: records.append(len(rows)) or real_read(p, rows, *a))
     monkeypatch.setattr(archive_module, "index", None)  # no scan
     start = ns("2014-03-02T00:30:00")
     found = archive.read("XX", "AAA", "", "HH?", start, start + 10_000_000_000)
@@ -66,7 +67,9 @@ def test_sds_is_read_by_name_and_only_the_day_asked(sds, monkeypatch):
     assert np.array_equal(found[1].data[0], whole[36000:36200]) and found[1].start_ns == start and found[1].data.dtype == np.int32
     assert found[1].metadata["file"] == "2014/XX/AAA/HHN.D/XX.AAA..HHN.D.2014.061"
     archive.read("XX", "AAA", "", "HH?", start + 60_000_000_000, start + 70_000_000_000)
-    assert len(opened) == 3  # the neighbouring window costs no reading
+    assert len(opened) == 3  # the neighbouring window looks at no header again
+    size = (sds / found[0].metadata["file"]).stat().st_size // 512
+    assert len(records) == 6 and max(records) < size / 20  # half a minute of an hour
     assert archive.read("XX", "CCC", "*", "*", start, start + 1) == []
     assert [w.ids[0] for w in archive.read("*", "BBB", "00", "*", ns(DAY), ns(DAY) + 1_000_000_000)] == ["XX.BBB.00.HHZ"]
     with pytest.raises(SeislatentError, match="give start and end"):
@@ -257,17 +260,25 @@ def test_links_are_followed_and_a_loop_ends(events):
     assert len(Archive(events).table) == 9
 
 
-def test_a_file_of_many_stations_is_decoded_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("form", ["GSE2", "MSEED"])
+def test_a_file_of_many_stations_is_decoded_once(tmp_path, monkeypatch, form):
     root = tmp_path / "a"
     root.mkdir()
-    Stream([trace("HHZ", DAY, 20, station=f"S{i}") for i in range(4)]).write(str(root / "event.mseed"), format="MSEED")
+    stations = [trace("HHZ", DAY, 20, station=f"S{i}", network="") for i in range(4)]
+    if form == "GSE2":
+        Stream(stations).write(str(root / "event.gse2"), format="GSE2")
+    else:  # records of two lengths, which cannot be told apart by their places
+        with (root / "event.mseed").open("wb") as handle:
+            for k, one in enumerate(stations):
+                one.write(handle, format="MSEED", reclen=512 << (k % 2))
     archive = Archive(root)
     assert len(archive.table) == 4
     decoded = []
     real = archive_module.read_stream
     monkeypatch.setattr(archive_module, "read_stream", lambda path, **k: decoded.append(path) or real(path, **k))
     for i in range(4):
-        assert archive.read("XX", f"S{i}", "", "HHZ", DAY.ns, DAY.ns + 10**10)[0].data.shape == (1, 1000)
+        found = archive.read("", f"S{i}", "", "HHZ", DAY.ns, DAY.ns + 10**10)[0]
+        assert np.array_equal(found.data[0], stations[i].data[:1000])
     assert len(decoded) == 1
 
 

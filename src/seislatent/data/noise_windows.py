@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,13 @@ def _trigger(x: NDArray[Any], rate: float, config: NoiseConfig) -> NDArray[np.fl
         raise SeislatentError(f"the trigger's band begins at {low:g} Hz, above 0.45 of {rate:g} Hz: lower band_hz")
     part = x[:, after:].astype(np.float64)
     part -= part.mean(axis=1, keepdims=True)
-    filtered = Butterworth(kind="bandpass", corners_hz=(low, high), rate_hz=rate, order=2, zero_phase=False)(part)
-    ratio = sta_lta(filtered, round(config.short_s * rate), round(config.long_s * rate))
+    ratio = sta_lta(_band_pass(low, high, rate)(part), round(config.short_s * rate), round(config.long_s * rate))
     return np.concatenate([np.zeros(after), ratio])
+
+
+@lru_cache(maxsize=32)
+def _band_pass(low_hz: float, high_hz: float, rate_hz: float) -> Butterworth:
+    return Butterworth(kind="bandpass", corners_hz=(low_hz, high_hz), rate_hz=rate_hz, order=2, zero_phase=False)
 
 
 def sta_lta(x: NDArray[np.float64], short: int, long: int) -> NDArray[np.float64]:

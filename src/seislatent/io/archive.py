@@ -13,21 +13,22 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from obspy import Stream, UTCDateTime
 
 from seislatent.errors import SeislatentError
 from seislatent.io.archive_index import TRACE, files_below, index, keep_index, kept_index
 from seislatent.io.files import from_stream, read_stream, samples_ns
-from seislatent.io.plugins import load, one_line
+from seislatent.io.pieces import _duration_us, _index, _read_records, _start_us
+from seislatent.io.plugins import detect, load, one_line
 from seislatent.waveform import Waveform
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,11 @@ _SPILL_NS = 600_000_000_000
 """The last record of a day's file may reach this far into the next day."""
 _SLACK_NS = 10_000_000_000
 """Records are picked out of a file this much wider than asked, and the samples are then cut."""
-_HELD_BYTES = 1 << 27
-"""Bytes of files that are kept for the next read; a larger file is read again each time."""
+_HELD_BYTES = 1 << 26
+"""A file of any other format that is larger than this is not kept for the next read."""
+_HELD_TABLES = 64
+"""Files of miniSEED whose records are kept in mind."""
+_CODES = ("network", "station", "location", "channel")
 
 
 class Archive:
@@ -74,13 +78,13 @@ class Archive:
         self._left_out = {Path(p).resolve() for p in leave_out}
         self._table: pd.DataFrame | None = None
         self._rows: dict[str, np.ndarray] = {}
-        self._several: set[str] = set()
         self._listings: dict[Path, tuple[str, ...]] = {}
-        self._raw: OrderedDict[str, bytes] = OrderedDict()
-        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._tables: OrderedDict[tuple[str, int, int], _Records | None] = OrderedDict()
+        self._streams: OrderedDict[tuple[str, int, int], Stream] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_raw": OrderedDict(), "_streams": OrderedDict()}
+        return self.__dict__ | {"_tables": OrderedDict(), "_streams": OrderedDict()}
 
     @property
     def table(self) -> pd.DataFrame:
@@ -103,10 +107,8 @@ class Archive:
         self.bad = told
         self._table = found.loc[found["npts"] > 0, list(TRACE)].reset_index(drop=True)
         self._rows = {str(name): np.asarray(rows) for name, rows in self._table.groupby("station").indices.items()}
-        sensors = self._table["network"] + "." + self._table["station"] + "." + self._table["channel"].str[:2]
-        counts = sensors.groupby(self._table["file"]).nunique()
-        self._several = set(counts.index[counts > 1])
-        for held in (self._listings, self._raw, self._streams):
+        self._columns = {name: self._table[name].to_numpy() for name in ("file", *_CODES, "start_ns", "end_ns")}
+        for held in (self._listings, self._tables, self._streams):
             held.clear()
 
     def _is_left_out(self, path: Path) -> bool:
@@ -170,7 +172,7 @@ class Archive:
         names = list(files) if files is not None else self._files(wanted, start_ns, end_ns)
         found = []
         for name in names:
-            for waveform in self._waveforms(name, start_ns, end_ns):
+            for waveform in self._waveforms(name, wanted, start_ns, end_ns):
                 c = waveform.channels[0]
                 if not _fits((c.network, c.station, c.location, c.code), wanted) or waveform.data.dtype.kind in "SU":
                     continue
@@ -185,18 +187,15 @@ class Archive:
             if start_ns is None or end_ns is None:
                 raise SeislatentError(f"{self.folder} is an SDS archive: give start and end of what is to be read")
             return list(self._sds_files(wanted, start_ns, end_ns))
-        table = self.table
-        station = wanted[1]
-        rows = self._rows.get(station, np.empty(0, np.int64)) if not _is_pattern(station) else np.arange(len(table))
-        part = table.iloc[rows]
-        keep = np.ones(len(part), bool)
+        count = len(self.table)
+        station, column = wanted[1], self._columns
+        rows = np.arange(count) if _is_pattern(station) else self._rows.get(station, np.empty(0, np.int64))
         if start_ns is not None:
-            keep &= part["end_ns"].to_numpy() > start_ns
+            rows = rows[column["end_ns"][rows] > start_ns]
         if end_ns is not None:
-            keep &= part["start_ns"].to_numpy() < end_ns
-        part = part[keep]
-        ids = zip(part["network"], part["station"], part["location"], part["channel"], strict=True)
-        return list(dict.fromkeys(name for name, one in zip(part["file"], ids, strict=True) if _fits(one, wanted)))
+            rows = rows[column["start_ns"][rows] < end_ns]
+        ids = zip(*(column[name][rows] for name in _CODES), strict=True)
+        return list(dict.fromkeys(name for name, one in zip(column["file"][rows], ids, strict=True) if _fits(one, wanted)))
 
     def _sds_files(self, wanted: tuple[str, str, str, str], start_ns: int, end_ns: int) -> Iterator[str]:
         network, station, location, channel = wanted
@@ -225,21 +224,17 @@ class Archive:
                 self._listings[folder] = ()
         return self._listings[folder]
 
-    def _waveforms(self, name: str, start_ns: int | None, end_ns: int | None) -> list[Waveform]:
+    def _waveforms(
+        self, name: str, wanted: tuple[str, str, str, str], start_ns: int | None, end_ns: int | None
+    ) -> list[Waveform]:
         """What one file has around the time asked for; nothing, and a line in `bad`, where it cannot be read."""
         path = self.folder / name
         try:
-            raw = self._bytes(name, path)
-            if raw is None or not _is_miniseed(raw):
-                return from_stream(self._stream(name, path, hold=raw is not None))
-            if name in self._several:
-                return from_stream(self._stream(name, path, hold=True))
-            window: dict[str, Any] = {}
-            if start_ns is not None:
-                window["starttime"] = UTCDateTime(ns=int(start_ns) - _SLACK_NS)
-            if end_ns is not None:
-                window["endtime"] = UTCDateTime(ns=int(end_ns) + _SLACK_NS)
-            return from_stream(load(BytesIO(raw), "MSEED", str(path), **window))
+            records = self._records(name, path)
+            if records is None:
+                return from_stream(self._stream(name, path, start_ns, end_ns))
+            rows = records.rows(wanted, start_ns, end_ns)
+            return from_stream(_read_records(path, records.places[rows], records.length, str(path))) if len(rows) else []
         except (SeislatentError, OSError) as error:
             told = str(error) if isinstance(error, SeislatentError) else f"{path} cannot be read: {one_line(error)}"
             if told not in self.bad:
@@ -247,29 +242,70 @@ class Archive:
                 log.warning("left out: %s", told)
             return []
 
-    def _bytes(self, name: str, path: Path) -> bytes | None:
-        """The file as it is, held for the next read; None for one too large to hold."""
-        if name not in self._raw:
-            size = path.stat().st_size
-            if size > _HELD_BYTES // 2:
-                return None
-            while self._raw and sum(map(len, self._raw.values())) + size > _HELD_BYTES:
-                self._raw.popitem(last=False)
-            self._raw[name] = path.read_bytes()
-        self._raw.move_to_end(name)
-        return self._raw[name]
+    def _records(self, name: str, path: Path) -> _Records | None:
+        """Where the records of a miniSEED file stand, None for any other file; known as long as the file does not change."""
+        about = path.stat()
+        key = (name, about.st_size, about.st_mtime_ns)
+        if key not in self._tables:
+            self._tables[key] = _record_table(path) if about.st_size else None
+            while len(self._tables) > _HELD_TABLES:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(key)
+        return self._tables[key]
 
-    def _stream(self, name: str, path: Path, *, hold: bool) -> Stream:
-        """The whole file, decoded; the last two of moderate size stay, so that neighbouring stations cost nothing."""
-        if name not in self._streams:
-            stream = read_stream(path)
-            if not hold:
-                return stream
-            self._streams[name] = stream
+    def _stream(self, name: str, path: Path, start_ns: int | None, end_ns: int | None) -> Stream:
+        """The whole file, decoded; the last two of moderate size stay, so that neighbouring stations cost nothing.
+
+        Of a large miniSEED file whose records cannot be told apart, what ObsPy gives for the time asked for.
+        """
+        about = path.stat()
+        key = (name, about.st_size, about.st_mtime_ns)
+        if key in self._streams:
+            self._streams.move_to_end(key)
+            return self._streams[key]
+        if about.st_size <= _HELD_BYTES:
+            self._streams[key] = read_stream(path)
             while len(self._streams) > 2:
                 self._streams.popitem(last=False)
-        self._streams.move_to_end(name)
-        return self._streams[name]
+            return self._streams[key]
+        if detect(path) != "MSEED":
+            return read_stream(path)
+        window: dict[str, Any] = {} if start_ns is None else {"starttime": UTCDateTime(ns=int(start_ns) - _SLACK_NS)}
+        window |= {} if end_ns is None else {"endtime": UTCDateTime(ns=int(end_ns) + _SLACK_NS)}
+        return load(str(path), "MSEED", str(path), **window)
+
+
+@dataclass(frozen=True)
+class _Records:
+    """The records of a miniSEED file: their places, ids and times."""
+
+    places: NDArray[np.int64]
+    length: int
+    ids: list[tuple[str, str, str, str]]
+    owner: NDArray[np.int64]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.float64]
+
+    def rows(self, wanted: tuple[str, str, str, str], start_ns: int | None, end_ns: int | None) -> NDArray[np.int64]:
+        """Records that may hold what is asked for."""
+        keep = np.array([_fits(one, wanted) for one in self.ids], bool)[self.owner]
+        if start_ns is not None:
+            keep &= self.end_us >= (start_ns - _SLACK_NS) / 1000
+        if end_ns is not None:
+            keep &= self.start_us <= (end_ns + _SLACK_NS) / 1000
+        return np.flatnonzero(keep)
+
+
+def _record_table(path: Path) -> _Records | None:
+    found = _index(path)
+    if found is None:
+        return None
+    places, headers, length = found
+    names = ("network", "station", "location", "code")
+    keys, owner = np.unique(headers[list(names)], return_inverse=True)
+    ids = [tuple(key[name].decode("ascii", "replace").strip() for name in names) for key in keys]
+    start = _start_us(headers)
+    return _Records(places, length, ids, owner.ravel(), start, start + _duration_us(headers))  # type: ignore[arg-type]
 
 
 def _is_sds(folder: Path) -> bool:
@@ -299,11 +335,6 @@ def _is_pattern(text: str) -> bool:
 
 def _fits(codes: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     return all(code == pattern or fnmatchcase(code, pattern) for code, pattern in zip(codes, wanted, strict=True))
-
-
-def _is_miniseed(raw: bytes) -> bool:
-    """True for a data record of miniSEED 2 at the start; full SEED and the rest go through ObsPy's detection."""
-    return len(raw) >= 64 and raw[:6].replace(b" ", b"0").isdigit() and raw[6:7] in b"DRQM" and raw[7:8] in (b" ", b"\0")
 
 
 def _cut(waveform: Waveform, start_ns: int | None, end_ns: int | None) -> Waveform:
