@@ -260,6 +260,35 @@ def test_attributes_that_make_no_sense_are_left_out(tmp_path):
     assert not one.metadata.keys() & {"huge", "pointer"}
 
 
+def test_damaged_files_give_lines_and_no_other_error(tmp_path):
+    whole = stead(tmp_path / "whole.hdf5", [EVENT | {"trace_name": f"{i}_20060723155859_EV"} for i in range(20)]).read_bytes()
+    told = 0
+    for seed in range(60):
+        rng, damaged = np.random.default_rng(seed), bytearray(whole)
+        for at in rng.integers(len(whole) if seed % 3 else 8000, size=20):
+            damaged[at] = rng.integers(256)
+        if seed % 10 == 9:
+            del damaged[rng.integers(len(whole)) :]
+        path = tmp_path / f"{seed}.hdf5"
+        path.write_bytes(damaged)
+        if seed % 2:
+            path.with_suffix(".csv").write_bytes((tmp_path / "whole.csv").read_bytes())
+        try:
+            told += sum(isinstance(w, SeislatentError) for w in NativeFile(path).several([0, 1, 2]))
+        except SeislatentError as error:
+            told += 1
+            assert "\n" not in str(error)
+    assert told > 20
+
+
+def test_times_that_are_none(tmp_path):
+    with h5py.File(tmp_path / "set.hdf5", "w") as file:
+        for name, time in {"a": 1e300, "b": "9999-99-99", "c": -1.5, "d": "2020-01-01"}.items():
+            file.create_dataset(f"EQ/{name}", data=np.zeros((3, 5), "f4")).attrs["starttime"] = time
+    starts = NativeFile(tmp_path / "set.hdf5").metadata["start_ns"]
+    assert starts.isna().tolist() == [True, True, False, False] and starts[2] == -1_500_000_000
+
+
 def test_nothing_half_written_stays_and_nothing_is_replaced(tmp_path):
     def broken():
         yield record()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,25 @@ class Arrays:
             SeislatentError: a link leads there.
         """
         if path not in self._groups:
-            found = h5g.open(self.file.id, b"/")
+            with self._reading("the file"):
+                found = h5g.open(self.file.id, b"/")
             for part in filter(None, path.split("/")):
                 if not self._holds(found, part.encode()):
                     return None
-                try:
+                with self._reading(f"group /{path}"):
                     found = h5o.open(found, part.encode())
-                except (KeyError, OSError, RuntimeError) as error:
-                    raise SeislatentError(f"{self.path}: group {path} cannot be opened: {one_line(error)}") from error
                 if not isinstance(found, h5g.GroupID):
                     return None
             self._groups[path] = found
         return self._groups[path]
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """HDF5's own errors as one line."""
+        try:
+            yield
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+            raise SeislatentError(f"{self.path}: {what} cannot be read: {one_line(error)}") from error
 
     def _holds(self, group: Any, name: bytes) -> bool:
         """True where a group holds a name; links that lead away are refused before they are followed."""
@@ -93,25 +101,37 @@ class Arrays:
         queue = [("", 0)]
         while queue:
             path, depth = queue.pop(0)
-            group = self.group(path)
-            first = self._first(group)
-            if group is None or first is None:
+            first = self.first(path)
+            if first is None:
                 continue
-            if path and self._holds(group, first) and isinstance(h5o.open(group, first), h5d.DatasetID):
+            if path and self._is(path, first, h5g.DATASET):
                 found.append(path)
-                continue
-            if depth >= DEEPEST or group.get_num_objs() > MOST_GROUPS or len(queue) > MOST_GROUPS:
-                continue
-            for name in self.names(path):
-                hard = group.links.get_info(name.encode()).type == h5l.TYPE_HARD
-                if hard and h5g.get_objinfo(group, name.encode()).type == h5g.GROUP:
-                    queue.append((f"{path}/{name}".lstrip("/"), depth + 1))
+            elif depth < DEEPEST and self.count(path) <= MOST_GROUPS and len(queue) <= MOST_GROUPS:
+                inside = [name for name in self.names(path) if self._is(path, name, h5g.GROUP)]
+                queue += [(f"{path}/{name}".lstrip("/"), depth + 1) for name in inside]
         return found
+
+    def _is(self, path: str, name: str, kind: int) -> bool:
+        """True where a name in a group is of one kind; links are of none."""
+        group = self.group(path)
+        with self._reading(f"{path}/{name}"):
+            hard = group is not None and group.links.get_info(name.encode()).type == h5l.TYPE_HARD
+            return bool(hard and h5g.get_objinfo(group, name.encode()).type == kind)
+
+    def count(self, path: str) -> int:
+        """How many names a group holds."""
+        group = self.group(path)
+        with self._reading(f"group /{path}"):
+            return 0 if group is None else int(group.get_num_objs())
 
     def first(self, path: str) -> str | None:
         """The first name that a group holds."""
-        name = self._first(self.group(path))
-        return None if name is None else name.decode("utf-8", "replace")
+        if not self.count(path):
+            return None
+        with self._reading(f"group /{path}"):
+            told: Any = self._groups[path].links.iterate(lambda name: name)
+        told = told[0] if isinstance(told, tuple) else told  # older h5py gives the name, later ones where it stopped as well
+        return None if told is None else told.decode("utf-8", "replace")
 
     def shape(self, path: str, name: str) -> tuple[int, ...]:
         """The shape of an array; empty for what is none."""
@@ -121,18 +141,13 @@ class Arrays:
         except (OSError, RuntimeError, KeyError, ValueError, TypeError, SeislatentError):
             return ()
 
-    @staticmethod
-    def _first(group: Any) -> bytes | None:
-        """The first name that a group holds."""
-        told = group.links.iterate(lambda name: name) if group is not None and group.get_num_objs() else None
-        return told[0] if isinstance(told, tuple) else told  # older h5py gives the name, later ones where it stopped as well
-
     def names(self, path: str) -> list[str]:
         """Names of all that a group holds, in the file's order (by name)."""
         group = self.group(path)
         names: list[bytes] = []
         if group is not None:
-            group.links.iterate(names.append)
+            with self._reading(f"group /{path}"):
+                group.links.iterate(names.append)
         return [name.decode("utf-8", "replace") for name in names]
 
     def holds(self, path: str, name: str) -> bool:
@@ -160,15 +175,13 @@ class Arrays:
             raise SeislatentError(f"{label} claims {size} samples, which is refused")
         out = self._lent(count, kind) if lend else np.empty(count, kind)
         if size:
-            try:
+            with self._reading(f"{path}/{name}"):
                 if at:
                     chosen, memory = array.get_space(), h5s.create_simple(count)
                     chosen.select_hyperslab(start, count)
                     array.read(memory, chosen, out)
                 else:
                     array.read(h5s.ALL, h5s.ALL, out)
-            except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-                raise SeislatentError(f"{label} cannot be read: {one_line(error)}") from error
         return out.reshape(kept)
 
     def _lent(self, shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:

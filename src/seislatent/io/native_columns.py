@@ -53,7 +53,7 @@ def attribute_table(arrays: Arrays, groups: list[str], categories: dict[str, str
     Raises:
         SeislatentError: there is no array, or there are more than `MOST_RECORDS`.
     """
-    count = sum(g.get_num_objs() for g in map(arrays.group, groups) if g is not None)
+    count = sum(map(arrays.count, groups))
     if not 0 < count <= MOST_RECORDS:
         raise SeislatentError(f"{arrays.path} holds {count} records: from 1 to {MOST_RECORDS} are read")
     if attributes and count > _SLOW:
@@ -136,14 +136,15 @@ def complete(table: pd.DataFrame, names: dict[str, str], factors: dict[str, floa
 
 def _as_text(times: pd.Series) -> pd.Series:
     """Times in ISO 8601; numbers are seconds since 1970."""
-    seconds = pd.to_numeric(times, errors="coerce")
-    given = seconds.notna() & seconds.abs().lt(9e9)
-    if not given.any():
+    seconds = pd.to_numeric(times, errors="coerce").astype(float)
+    if seconds.isna().all():
         return times
-    whole = np.floor(seconds.where(given, 0.0))
-    ns = whole.astype("int64") * 1_000_000_000 + ((seconds.where(given, 0.0) - whole) * 1e6).round().astype("int64") * 1000
-    texts = pd.Series(np.datetime_as_string(ns.to_numpy().astype("datetime64[ns]"), unit="ns"), index=times.index) + "Z"
-    return times.astype(object).where(~given, texts)
+    given = seconds.abs() < 9e9  # the range of nanoseconds in 64 bits; what lies outside is no time
+    number = np.where(given, seconds, 0.0)
+    whole = np.floor(number)
+    ns = whole.astype(np.int64) * 1_000_000_000 + np.round((number - whole) * 1e6).astype(np.int64) * 1000
+    texts = pd.Series(np.datetime_as_string(ns.astype("datetime64[ns]"), unit="ns"), index=times.index) + "Z"
+    return times.astype(object).where(seconds.isna(), texts.astype(object).where(given, None))
 
 
 def _from_names(table: pd.DataFrame) -> None:
