@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import signal
 
 from seislatent.errors import SeislatentError
 from seislatent.prepare import condition
@@ -107,3 +108,17 @@ def test_resampling_moves_the_marks():
 def test_scale_changes_the_unit():
     y = condition.scale(record(np.array([3], np.int32)), 1e-9, "m/s")
     assert y.unit == "m/s" and y.data[0, 0] == pytest.approx(3e-9)
+
+
+@pytest.mark.parametrize("order", [3, 4])
+def test_filters_are_scipys(order):
+    x = record(np.random.default_rng(0).normal(0, 1, (3, 2000)).cumsum(-1))
+    sos = signal.butter(order, [1, 10], "bandpass", fs=100, output="sos")
+    both, once = (condition.bandpass(x, 1, 10, order=order, zero_phase=z) for z in (True, False))
+    np.testing.assert_allclose(both.data, signal.sosfiltfilt(sos, x.data), atol=1e-9)
+    start = signal.sosfilt_zi(sos)[:, None] * x.data[None, :, :1]
+    np.testing.assert_allclose(once.data, signal.sosfilt(sos, x.data, zi=start)[0], atol=1e-9)
+    assert both.history == (f"bandpass (1 to 10 Hz, order {order}, zero phase)",)
+    assert once.history == (f"bandpass (1 to 10 Hz, order {order}, causal)",)
+    with pytest.raises(SeislatentError, match=r"order 0: give 1 or more for XX\.ABC\.\.HHZ"):
+        condition.lowpass(x, 10, order=0)

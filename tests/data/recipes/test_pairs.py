@@ -247,6 +247,10 @@ def test_every_refusal_has_its_reason():
         assert found.name == "one"
     assert isinstance(one(record(codes="HLZ HLN HLE"), quantity="velocity"), Made)
     assert one(replace(record(), data=np.zeros((3, 6000), np.int32))).reason == "dead component"
+    ramp = record(codes="HHZ HHN HHE", dtype=np.float64)
+    ramp.data[2] = 3 + 7.0 * np.arange(6000)  # of velocity: an acceleration that never changes
+    assert one(ramp).reason == "dead component"
+    assert isinstance(one(replace(record(), data=record(dtype=np.float64).data * 1e-3 + 1e5)), Made)  # a quiet one on an offset
     assert one(replace(record(), unit="pa")).reason == "quantity not known"
 
 

@@ -35,6 +35,8 @@ ORDER = "ZNRE1T23"
 """Their order in a pair."""
 AT_ONCE = 16
 """Records that go through the steps together: few enough to stay in the caches from step to step."""
+ROUNDING = 1e-12
+"""A component that moves by less than this share of its own level is a straight line (an offset, or a ramp of velocity)."""
 STALE = ("trace_start_time", "trace_npts", "trace_sampling_rate_hz", "trace_component_order", "trace_unit")
 """Metadata that the pair itself tells."""
 
@@ -204,10 +206,10 @@ class Pairs(DataRecipe):
         times = 2 - QUANTITIES.index(cuts[0].motion.quantity) if c.differentiate else 0
         for _ in range(times):
             y = differentiate(y, c.sampling_rate_hz)
-        broad, low = self._filtered(y, first)
+        broad, low, level = self._filtered(y, first)
         peak = np.maximum(broad.max(-1), -broad.min(-1))
         scale = _per(c.peak, peak)
-        dead = np.array([_dead(cut, c) for cut in cuts]) | np.asarray(~(scale > 0).all(-1))
+        dead = np.array([_dead(cut, c) for cut in cuts]) | np.asarray((peak <= ROUNDING * np.abs(level)).any(-1))
         low_scale = scale
         if c.rescale_low:
             own = _per(c.peak, np.abs(low).max(-1))
@@ -222,8 +224,10 @@ class Pairs(DataRecipe):
             numbers = {"peak": peak[i], "scale": scale[i]} | ({"low_scale": low_scale[i]} if c.rescale_low else {})
             yield Made(record=_record(cut, x[i], start[i], first[i], numbers, times, history, c), others={"low": lows[i]})
 
-    def _filtered(self, y: NDArray[np.float64], first: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Windows [record channel time] of both sides; y is used up."""
+    def _filtered(
+        self, y: NDArray[np.float64], first: list[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Windows [record channel time] of both sides, and the level [record channel] that was taken off; y is used up."""
         c = self.config
         level, slope = line(_windows(y, first, c.samples))
         time = np.arange(y.shape[-1], dtype=np.float64) - (c.samples - 1) / 2
@@ -234,10 +238,10 @@ class Pairs(DataRecipe):
         broad = _windows(y, first, c.samples)
         if c.taper:
             broad *= tukey(c.samples, c.taper)
-            return broad, self._low(broad)
+            return broad, self._low(broad), level
         margin = round(c.margin_s * c.sampling_rate_hz)
         beyond = _extended(y, first, c.samples, margin)
-        return broad, self._low(beyond, out=beyond)[..., margin : margin + c.samples]
+        return broad, self._low(beyond, out=beyond)[..., margin : margin + c.samples], level
 
     def _history(self, rate: float, times: int) -> tuple[str, ...]:
         """What was done, in order; what differs from record to record stands in columns."""
