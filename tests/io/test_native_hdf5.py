@@ -265,7 +265,7 @@ def test_damaged_files_give_lines_and_no_other_error(tmp_path):
     told = 0
     for seed in range(60):
         rng, damaged = np.random.default_rng(seed), bytearray(whole)
-        for at in rng.integers(len(whole) if seed % 3 else 8000, size=20):
+        for at in rng.integers(len(whole) if seed % 3 else 8000, size=60):
             damaged[at] = rng.integers(256)
         if seed % 10 == 9:
             del damaged[rng.integers(len(whole)) :]
