@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from seislatent.data.recipe import Made, Rejected
+from seislatent.data.records import open_records
 from seislatent.data.shards import ShardWriter, finish
 from seislatent.data.store import Store, is_store
 from seislatent.data.store_layout import open_table, write_table
@@ -102,6 +103,32 @@ def test_the_table_has_what_the_record_tells(tmp_path):
     assert store.columns("source_magnitude").to_dict("list") == {"source_magnitude": [1.5, 2.5]}
     with pytest.raises(SeislatentError, match="unknown column 'source_magnitud': did you mean 'source_magnitude'"):
         store.columns("source_magnitud")
+
+
+@pytest.mark.parametrize(("told", "kept"), [("HHZ", "HHZ"), ("HH", "HH"), ("H", "H"), ("BHZ", "HH"), (7, "HH"), ("", "HH"), (None, None)])
+def test_the_channel_code_that_the_metadata_tell_is_kept_where_it_is_true(tmp_path, told, kept):
+    store = write(tmp_path, [[made(np.ones((1, 4)), metadata={} if told is None else {"trace_channel": told})]])
+    assert store[0].metadata.get("trace_channel") == kept and store.metadata["trace_channel"][0] == (kept or "HH")
+
+
+@pytest.mark.skipif("SEISLATENT_RECORDS" not in os.environ, reason="SEISLATENT_RECORDS names no folder with real records")
+@pytest.mark.parametrize(("name", "kind"), [("stead_sample50", "<f4"), ("gujarat", "<i4"), ("ncedc_deepdenoiser", "<f4")])
+def test_real_records_come_back(tmp_path, name, kind):
+    records = open_records(os.path.join(os.environ["SEISLATENT_RECORDS"], name))
+    given = [records[i] for i in range(12)]
+    store = write(tmp_path, [[Made(record=r) for r in given[:5]], [Made(record=r) for r in given[5:]]])
+    for one, found in zip(given, store, strict=True):
+        wanted = {k: v for k, v in one.metadata.items() if v is not None and v == v and k != "start_ns"}
+        if "trace_start_time" in wanted:
+            wanted["trace_start_time"] = one.start_text  # one spelling in the whole table
+        assert found.data.dtype == kind
+        same(replace(one, metadata=wanted), replace(found, metadata={k: type(wanted[k])(v) for k, v in found.metadata.items()}))
+
+
+def test_channels_of_different_bands(tmp_path):
+    channels = (Channel(code="HHZ", component="Z"), Channel(code="HNZ", component="Z"))
+    store = write(tmp_path, [[made(np.ones((2, 4)), channels=channels, metadata={"trace_channel": "H"})]])
+    assert store[0].metadata == {"trace_channel": "H"} and store[0].channels == channels
 
 
 def test_columns_that_differ_from_shard_to_shard(tmp_path):

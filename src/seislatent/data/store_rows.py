@@ -80,7 +80,9 @@ def _station(channels: tuple[Channel, ...]) -> dict[str, Any]:
 def row_of(waveform: Waveform) -> dict[str, Any]:
     """The row of a record, without the places of its samples.
 
-    Metadata that are missing (None, NaN) are left out, and so is `start_ns`: the record's own start stands in that column.
+    Metadata that are missing (None, NaN) are left out, and so is `start_ns`: the record's own start stands in that column. What
+    follows from the record (rate, samples, start, components, unit, codes, places) is written as the record has it, whatever its
+    metadata say.
 
     Raises:
         SeislatentError: a name begins with `store_` or is no name; a value is neither text nor number nor bool.
@@ -106,6 +108,8 @@ def row_of(waveform: Waveform) -> dict[str, Any]:
     }  # fmt: skip
     if waveform.unit is not None:
         derived["trace_unit"] = waveform.unit
+    if all(c.code.startswith(str(row.get("trace_channel") or " ")) for c in waveform.channels):
+        derived.pop("trace_channel", None)  # BHZ of a record of one channel, which is as true as BH
     added = [name for name in derived if name not in row]
     row |= derived
     for name, value in row.items():
