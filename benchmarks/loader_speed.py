@@ -7,7 +7,8 @@ Records: three components, 60 s at 100 Hz, float32, drawn noise. A batch: 64 ran
 Ours besides divides by the peak and says which samples are valid. SeisBench: WaveformDataset (cache None; and preloaded),
 GenericGenerator, RandomWindow, ChannelDropout, torch DataLoader. Whoever waits copies every batch once, as training would. Each
 row is a fresh process; rows take turns and the best of the rounds counts. All read files that the system has in its page cache;
-`evicted` reads ours from the disk.
+`evicted` reads ours from the disk. `CPU us` is processor time per record of training and workers together, which a busy machine
+disturbs least; `of copying` is the share of what one core reaches that does nothing but copy windows.
 
 Memory is taken every 0.2 s after the timing, from /proc/PID/smaps_rollup: `private` is Private_Dirty of the process that has most;
 `own` is what training and its workers hold together, pages that they share counted once (Pss_Anon + Pss_Shmem); `mapped` is
@@ -100,22 +101,34 @@ def run(make: Callable[[], Iterator[torch.Tensor]], seconds: float) -> dict[str,
     """Records per second, after the first batches of every worker; then peaks of memory in MB."""
     held, loader = torch.empty(BATCH, 3, WINDOW), make()
 
-    def batches(seconds: float) -> float:
-        begun, count = time.perf_counter(), 0
+    def batches(seconds: float) -> dict[str, float]:
+        begun, cpu, count = time.perf_counter(), sum(map(cpu_seconds, processes())), 0
         while time.perf_counter() - begun < seconds:
             held.copy_(next(loader))
             count += BATCH
-        return count / (time.perf_counter() - begun)
+        rate = count / (time.perf_counter() - begun)
+        return {"rate": rate, "cpu": (sum(map(cpu_seconds, processes())) - cpu) / count * 1e6}
 
     batches(0.5)
-    told = {"rate": batches(seconds)} | dict.fromkeys(("private", "own", "mapped"), 0.0)
+    told = batches(seconds) | dict.fromkeys(("private", "own", "mapped"), 0.0)
     for _ in range(max(1, int(seconds / 0.2))):
         batches(0.2)
-        every = [of_process(pid) for pid in (os.getpid(), *(c.pid for c in multiprocessing.active_children() if c.pid))]
+        every = [of_process(pid) for pid in processes()]
         told["private"] = max(told["private"], *(p["Private_Dirty"] for p in every))
         told["own"] = max(told["own"], sum(p["Pss_Anon"] + p["Pss_Shmem"] for p in every))
         told["mapped"] = max(told["mapped"], *(p["Private_Clean"] for p in every))
     return told
+
+
+def processes() -> list[int]:
+    """Training and its workers."""
+    return [os.getpid(), *(c.pid for c in multiprocessing.active_children() if c.pid)]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def of_process(pid: int) -> dict[str, float]:
@@ -198,10 +211,11 @@ def compare(folder: Path, count: int, seconds: float, rounds: int) -> None:
     copied, window = copy_rate(), 3 * WINDOW * 4
     print(f"{count} records, {size:.0f} MB; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"a window has {window} bytes; a core copies {copied / 1e9:.1f} GB/s, {copied / window:.0f} windows per second")
-    heads = ("records/s", "of copying", "ours/it", "private", "own", "mapped", "store/private", "store/own")
+    heads = ("records/s", "of copying", "ours/it", "CPU us", "it/ours", "private", "own", "mapped", "store/private", "store/own")
     print(f"{'':22}" + "".join(f"{head:>{max(8, len(head) + 2)}}" for head in heads))
     for name, told in best.items():
-        ratios = (f"{told['rate'] * window / copied:.3f}", f"{best['seislatent']['rate'] / told['rate']:.1f}")
+        ratios = [f"{told['rate'] * window / copied:.3f}", f"{best['seislatent']['rate'] / told['rate']:.1f}"]
+        ratios += [f"{told['cpu']:.0f}", f"{told['cpu'] / best['seislatent']['cpu']:.1f}"]
         sizes = [f"{told[k]:.0f}" for k in ("private", "own", "mapped")]
         cells = (f"{told['rate']:.0f}", *ratios, *sizes, f"{size / told['private']:.1f}", f"{size / told['own']:.1f}")
         print(f"{name:22}" + "".join(f"{c:>{max(8, len(h) + 2)}}" for c, h in zip(cells, heads, strict=True)))

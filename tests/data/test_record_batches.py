@@ -1,5 +1,7 @@
 """Batches from stores: the right windows of the right records, x * scale the record, with what belongs to them."""
 
+import errno
+import os
 import pickle
 from dataclasses import replace
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from seislatent import config
+from seislatent.data import shared
 from seislatent.data.recipe import Made
 from seislatent.data.record_batches import RecordBatches, RecordBatchesConfig, scale_of
 from seislatent.data.sampling import BalanceConfig
@@ -126,8 +129,25 @@ def test_shares_of_processes_are_the_batch_of_one(plain, world):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_worker_processes_give_the_same(plain, workers):
     source = batches(plain, **FULL)
-    got = [b.x.clone() for parts in ordered(Steps(source, 0, 1, 1), 2, 6, workers) for b in parts]
-    assert len(got) == 4 and all(torch.equal(x, source.batch(2 + k, 0, 1).x) for k, x in enumerate(got))
+    got = [b for parts in ordered(Steps(source, 0, 1, 1), 2, 6, workers) for b in parts]
+    assert len(got) == 4 and all(equal(b, source.batch(2 + k, 0, 1)) for k, b in enumerate(got))
+    assert all(b.x.is_shared() == bool(workers) for b in got)
+
+
+def test_a_worker_writes_in_pieces_and_tells_when_memory_is_full(monkeypatch):
+    monkeypatch.setattr(shared, "get_worker_info", lambda: object())
+    monkeypatch.setattr(shared, "keep_freed_memory", lambda: None)
+    write = os.pwrite
+    monkeypatch.setattr(shared.os, "pwrite", lambda file, data, at: write(file, data[:7], at))
+    for values in (np.arange(30.0).reshape(2, 3, 5)[:, ::-1], np.array([[True, False]]), np.arange(5), np.zeros((0, 3))):
+        assert torch.equal(shared.tensor(values), torch.from_numpy(np.ascontiguousarray(values)))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shared.os, "pwrite", full)
+    with pytest.raises(SeislatentError, match=r"no shared memory for 40 bytes of a batch \(No space left on device\): make /dev/shm"):
+        shared.tensor(np.arange(5))
 
 
 def test_windows_around_and_at_the_arrival(plain):

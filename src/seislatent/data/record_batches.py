@@ -11,18 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from seislatent.batch import Batch
 from seislatent.data.cuts import Cuts, StoreNoise, one_rate, open_stores, table_of
 from seislatent.data.sampling import BalanceConfig, Sampler, strata
+from seislatent.data.shared import tensor
 from seislatent.data.store import Store
 from seislatent.errors import SeislatentError, unknown
 from seislatent.prepare.augment import AugmentConfig, Dice, Windows, augmented, chain, power
@@ -261,13 +259,13 @@ class RecordBatches:
             label = numbers(self.config.label) if self.classes is None else self.classes[rows]
         condition = [numbers(name) for name in self.config.conditions]
         return Batch(
-            x=_tensor(it.x, scale),
-            valid=_tensor(it.valid),
-            scale=_tensor(scale),
-            target=None if it.target is None else _tensor(it.target, scale),
-            label=None if label is None else _tensor(label if self.classes is not None else label.astype(np.float32)),
-            condition=_tensor(np.stack(condition, 1).astype(np.float32)) if condition else None,
-            group=None if group is None else _tensor(group),
+            x=tensor(it.x / scale[..., None]),
+            valid=tensor(it.valid),
+            scale=tensor(scale),
+            target=None if it.target is None else tensor(it.target / scale[..., None]),
+            label=None if label is None else tensor(label if self.classes is not None else label.astype(np.float32)),
+            condition=tensor(np.stack(condition, 1).astype(np.float32)) if condition else None,
+            group=None if group is None else tensor(group),
         )
 
 
@@ -324,23 +322,3 @@ def _is_mark(name: str) -> bool:
 
 def _within(sample: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     return np.where((sample >= 0) & (sample < length), sample, np.nan)
-
-
-def _tensor(values: NDArray[Any], scale: NDArray[np.float32] | None = None) -> Tensor:
-    """Values, divided by the scale of their component where one is given.
-
-    A worker of a loader writes them into memory that it shares with training, so that they are not copied again on the way.
-    """
-    dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
-    if get_worker_info() is not None:
-        storage = torch.UntypedStorage._new_shared(values.nbytes)
-        out = torch.empty(0, dtype=dtype).set_(storage).view(values.shape)
-    elif scale is None:
-        return torch.from_numpy(np.ascontiguousarray(values))
-    else:
-        out = torch.empty(values.shape, dtype=dtype)
-    if scale is None:
-        np.copyto(out.numpy(), values)
-    else:
-        np.divide(values, scale[..., None], out=out.numpy())
-    return out
