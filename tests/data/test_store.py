@@ -105,7 +105,7 @@ def test_the_table_has_what_the_record_tells(tmp_path):
         store.columns("source_magnitud")
 
 
-@pytest.mark.parametrize(("told", "kept"), [("HHZ", "HHZ"), ("HH", "HH"), ("H", "H"), ("BHZ", "HH"), (7, "HH"), ("", "HH"), (None, None)])
+@pytest.mark.parametrize(("told", "kept"), [("HHZ", "HHZ"), ("H", "H"), ("BHZ", "HH"), (7, "HH"), ("", "HH"), (None, None)])
 def test_the_channel_code_that_the_metadata_tell_is_kept_where_it_is_true(tmp_path, told, kept):
     store = write(tmp_path, [[made(np.ones((1, 4)), metadata={} if told is None else {"trace_channel": told})]])
     assert store[0].metadata.get("trace_channel") == kept and store.metadata["trace_channel"][0] == (kept or "HH")
