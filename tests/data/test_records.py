@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 from pathlib import Path
 
 import h5py
@@ -167,6 +168,21 @@ def test_one_bad_record_does_not_stop_the_rest(sets):
         if i != 2:
             assert np.array_equal(one.data, records[i].data) and one.metadata == records[i].metadata
     assert list(records.several([])) == [] and got[3].metadata["split"] == "dev"
+
+
+def test_an_excerpt_for_another_process_is_small(sets):
+    write_seisbench(sets / "large", [event(i % 9, "DDD", source_id=f"d{i}") for i in range(2000)], block=100)
+    path = stead_file(sets / "own.hdf5", 100)
+    day("AAA", hours=0.1).write(str(sets / "a.mseed"), format="MSEED")
+    records = open_records([sets / "large", path, sets / "a.mseed", sets / "one"])
+    rows = [2050, 3, 2100, 1999, 2103, 2001]
+    few = pickle.loads(pickle.dumps(records.excerpt(rows)))
+    assert len(pickle.dumps(records.excerpt(rows))) < len(pickle.dumps(records)) / 20
+    assert few.metadata["trace_name"].tolist() == records.metadata["trace_name"].iloc[rows].tolist()
+    for one, i in zip(few.several(range(len(rows))), rows, strict=True):
+        assert np.array_equal(one.data, records[i].data) and one.metadata == records[i].metadata
+    gathered = open_records(sets / "a.mseed", components="Z").excerpt([0])
+    assert gathered[0].data.shape == (1, 720)
 
 
 def test_a_record_store(tmp_path):

@@ -5,6 +5,7 @@ Record stores, SeisBench folders, STEAD's and LEN-DB's own files, folders of wav
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections import OrderedDict
@@ -81,6 +82,21 @@ class Records(Sequence[Waveform]):
         chosen = np.asarray(rows)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         return Records(self.parts, self.metadata.iloc[chosen].reset_index(drop=True), self._where[chosen])
+
+    def excerpt(self, rows: Any) -> Records:
+        """As `select`, with no more of the sources' tables than these records need: what is handed to another process is small."""
+        chosen = self.select(rows)
+        where = chosen._where.copy()
+        parts: list[Sequence[Waveform]] = []
+        for k in np.unique(where[:, 0]):
+            mine = chosen._where[:, 0] == k
+            part = self.parts[k]
+            if hasattr(part, "only"):
+                part = part.only(where[mine, 1])
+                where[mine, 1] = np.arange(mine.sum())
+            where[mine, 0] = len(parts)
+            parts.append(part)
+        return Records(parts, chosen.metadata, where)
 
     def with_split(self, split: Sequence[str] | pd.Series) -> Records:
         """The same records with another column `split`."""
@@ -248,6 +264,12 @@ class WaveformFiles(Sequence[Waveform]):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_held": OrderedDict()}
+
+    def only(self, rows: Any) -> WaveformFiles:
+        """The same source with some rows of its table alone, for another process: item i is row i of the new table."""
+        found = copy.copy(self)
+        found.metadata = self.metadata.iloc[np.asarray(rows, np.int64)].reset_index(drop=True)
+        return found
 
     def __len__(self) -> int:
         return len(self.metadata)
