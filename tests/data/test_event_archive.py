@@ -4,6 +4,7 @@ import csv
 import logging
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -413,6 +414,14 @@ def test_it_goes_to_other_processes_and_keeps_an_index(event_files, tmp_path):
     again = pickle.loads(pickle.dumps(found))
     assert np.array_equal(again[0].data, first.data) and again[-1].metadata == found[-1].metadata
     assert [w.start_ns for w in found[1:3]] == [found[1].start_ns, found[2].start_ns]
+
+
+def test_an_index_of_sds_knows_what_the_days_hold(source, tmp_path):
+    put_catalogue(source, [*EVENTS, ("night", ORIGIN - 36000, 40.8, 28.6, 8.0, 2.1, "ML")])
+    config = ArchiveConfig(farthest_km=500)
+    assert len(EventArchive(config, source)) == 9  # by the names of the files, there may be samples at night
+    found = EventArchive(replace(config, index=str(tmp_path / "index.parquet")), source)
+    assert len(found) == 6 and found[0].data.shape == (3, 6000)
 
 
 def test_what_is_missing_is_said(source, tmp_path):

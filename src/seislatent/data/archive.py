@@ -51,7 +51,8 @@ class ArchiveConfig:
     waveforms: str = ""
     """Folder of the waveform files, absolute or relative to the source; empty is the source itself."""
     index: str = ""
-    """Parquet file outside the archive that keeps the headers of its files for the next time; empty keeps none."""
+    """Parquet file outside the archive that keeps the headers of its files for the next time; empty keeps none, and takes what SDS
+    trees hold from the names of their files."""
     window: Literal["p", "origin", "file"] = "p"
     """What a record's window is counted from: P, the origin, or the whole file that holds P (for files of one event)."""
     before_s: float = 30.0
@@ -98,7 +99,7 @@ class EventArchive(Sequence[Waveform]):
             raise SeislatentError(f"a window from {config.before_s:g} s before to {config.after_s:g} s after P is empty")
         inputs = find_inputs(self.folder, config.catalogue, config.picks, config.stations)
         events, picks, stations, self.notes = read_inputs(inputs)
-        self.archive = open_archive(config, self.folder, inputs)
+        self.archive = open_archive(self.folder / config.waveforms, config.index, config.workers, inputs)
         spans = self.archive.spans()
         if spans.empty:
             told = f" ({self.archive.bad[0]})" if self.archive.bad else ""
@@ -226,10 +227,12 @@ class EventArchive(Sequence[Waveform]):
         return replace(record, metadata=kept | row, history=(f"read from {', '.join(files)}", *record.history))
 
 
-def open_archive(config: ArchiveConfig, folder: Path, inputs: Inputs | None = None) -> Archive:
-    """The waveform files of a source."""
-    leave_out = inputs.files if inputs is not None else []
-    return Archive(folder / config.waveforms, cache=config.index or None, workers=config.workers, leave_out=leave_out)
+def open_archive(folder: Path, index: str, workers: int, inputs: Inputs) -> Archive:
+    """The waveform files of a folder; where an index is kept, SDS trees are also known by their headers instead of by names."""
+    archive = Archive(folder, cache=index or None, workers=workers, leave_out=inputs.files)
+    if index:
+        archive.refresh()
+    return archive
 
 
 def rates(archive: Archive, held: pd.DataFrame) -> pd.Series:

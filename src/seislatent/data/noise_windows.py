@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seislatent.data.archive import PLACE, located_stations, rates, with_own_places
+from seislatent.data.archive import PLACE, located_stations, open_archive, rates, with_own_places
 from seislatent.data.archive_inputs import find_inputs
 from seislatent.data.candidates import bands
 from seislatent.data.gather import Unfit, gather, sensor_of
@@ -27,7 +27,6 @@ from seislatent.data.records import Records, _table
 from seislatent.data.stations import geodesic, read_stations
 from seislatent.data.travel_times import arrivals_s
 from seislatent.errors import SeislatentError
-from seislatent.io.archive import Archive
 from seislatent.io.catalogues import read_events
 from seislatent.io.event_fields import iso
 from seislatent.prepare.windows import cut
@@ -54,7 +53,8 @@ class NoiseConfig:
     waveforms: str = ""
     """Folder of the waveform files, absolute or relative to the source; empty is the source itself."""
     index: str = ""
-    """Parquet file outside the archive that keeps the headers of its files for the next time; empty keeps none."""
+    """Parquet file outside the archive that keeps the headers of its files for the next time; empty keeps none, and takes what SDS
+    trees hold from the names of their files."""
     before_p_s: float = 15.0
     """Left out from this many seconds before the predicted P of each event ..."""
     coda_s: float = 60.0
@@ -110,9 +110,7 @@ class NoiseArchive(Sequence[Waveform]):
         if not config.length_s > 0:
             raise SeislatentError(f"noise windows of {config.length_s:g} s: give a length above 0")
         inputs = find_inputs(self.folder, config.catalogue, (), config.stations)
-        self.archive = Archive(
-            self.folder / config.waveforms, cache=config.index or None, workers=config.workers, leave_out=inputs.files
-        )
+        self.archive = open_archive(self.folder / config.waveforms, config.index, config.workers, inputs)
         spans = self.archive.spans()
         stations, self.notes = read_stations(inputs.stations)
         stations = with_own_places(self.archive, stations)
