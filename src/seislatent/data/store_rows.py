@@ -29,6 +29,7 @@ _CHANNEL = (
     "network", "station", "location", "code", "component", "latitude_deg", "longitude_deg", "elevation_m", "azimuth_deg", "dip_deg",
 )  # fmt: skip
 _LONGEST_NAME = 200
+_VALUES = (str, int, float)  # a bool is an int
 _EXACT = 2**53  # whole numbers up to here are exact in float64
 
 
@@ -89,15 +90,15 @@ def row_of(waveform: Waveform) -> dict[str, Any]:
     """
     row: dict[str, Any] = {}
     for name, value in waveform.metadata.items():
-        if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or name.startswith(OWN):
+        if not _fit(name):
             raise SeislatentError(
                 f"metadata of {_name(waveform)}: {name!r:.60} can be no column of a store: give a text of 1 to {_LONGEST_NAME}"
                 f" characters that does not begin with {OWN}"
             )
-        kept = _plain(value)
+        kept = value.item() if isinstance(value, np.generic) else value
         if kept is None or kept is pd.NA or (isinstance(kept, float) and kept != kept):
             continue
-        if not isinstance(kept, str | bool | int | float):
+        if not isinstance(kept, _VALUES):
             raise SeislatentError(
                 f"metadata of {_name(waveform)}: {name} is of type {type(value).__name__}: give text, a number or a bool"
             )
@@ -113,7 +114,7 @@ def row_of(waveform: Waveform) -> dict[str, Any]:
     added = [name for name in derived if name not in row]
     row |= derived
     for name, value in row.items():
-        if not (_unicode(name) and _unicode(value)):
+        if isinstance(value, str) and not (value.isascii() or _unicode(value)):
             raise SeislatentError(f"metadata of {_name(waveform)!a}: {name!a} is no Unicode text ({value!a:.60}): mend it")
     return row | {
         "start_ns": int(waveform.start_ns), f"{OWN}channels": _channels_text(waveform.channels),
@@ -122,13 +123,18 @@ def row_of(waveform: Waveform) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _unicode(value: Any) -> bool:
+@lru_cache(maxsize=4096)
+def _fit(name: Any) -> bool:
+    """Whether a column may have this name."""
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and not name.startswith(OWN) and _unicode(name)
+
+
+def _unicode(text: str) -> bool:
     """False for a text that UTF-8 cannot hold."""
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 
