@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seislatent.data.gather import Unfit, duplicates, gather, group_by_sensor, sensor_of
+from seislatent.prepare.orient import orient
 from seislatent.waveform import Channel, Waveform
 
 START = -86_400_000_000_000 + 123_456_789  # a day before 1970
@@ -122,6 +123,18 @@ def test_horizontals_that_are_not_oriented_stay_as_recorded():
     record = gather([trace("HH2"), trace("HHZ"), trace("HH1")])
     assert record.components == ("Z", "1", "2") and record.history[-1] == "unoriented: components Z, 1, 2 as recorded"
     assert gather([*three(), trace("HH1"), trace("HH2")]).components == ("Z", "N", "E")
+
+
+def test_what_is_not_oriented_is_turned_with_directions_later():
+    directions = {"HHZ": (0.0, -90.0), "HH1": (30.0, 0.0), "HH2": (120.0, 0.0)}
+    parts = [replace(w, channels=(replace(w.channels[0], azimuth_deg=a, dip_deg=d),))
+             for w, (a, d) in ((trace(code), directions[code]) for code in directions)]  # fmt: skip
+    record = gather(parts)
+    assert not any(line.startswith("unoriented") for line in record.history)
+    turned = orient(record)
+    angle = np.radians(30)
+    expected = np.cos(angle) * record.data[1] - np.sin(angle) * record.data[2]
+    assert turned.components == ("Z", "N", "E") and np.allclose(turned.data[1], expected)
 
 
 def test_one_sample_is_a_record():

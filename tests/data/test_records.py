@@ -185,6 +185,12 @@ def test_an_excerpt_for_another_process_is_small(sets):
     assert gathered[0].data.shape == (1, 720)
 
 
+def test_a_folder_of_files_may_be_called_shards(tmp_path):
+    (tmp_path / "shards" / "one").mkdir(parents=True)
+    day("AAA", hours=0.1).write(str(tmp_path / "shards" / "one" / "a.mseed"), format="MSEED")
+    assert len(open_records(tmp_path)) == 1
+
+
 def test_a_record_store(tmp_path):
     with ShardWriter(tmp_path / "deep" / "set", 0) as writer:
         for i in range(3):
@@ -274,3 +280,18 @@ def test_all_development_sets():
     assert leaks(result.assign(split=result["split"].where(table["split"].isna()))).empty
     noise = open_records(Path(folder) / "continuous")
     assert len(noise) > 12 * 24 and noise[0].data.shape[0] == 1
+    gathered = open_records(Path(folder) / "continuous", components="ZNE")
+    found = list(gathered.several(range(0, len(gathered), 9)))
+    assert len(gathered) > 150 and all(w.data.dtype == np.int32 and w.components == ("Z", "N", "E") for w in found)
+
+
+def test_genuine_stead_records_in_their_own_layout(tmp_path):
+    folder = Path(os.environ.get("SEISLATENT_RECORDS", "/nonexistent")) / "stead_sample50"
+    if not folder.is_dir():
+        pytest.skip("SEISLATENT_RECORDS names no folder with stead_sample50")
+    records = open_records(folder)
+    back = open_records(write_native(tmp_path / "chunk2.hdf5", records))
+    times = {"dataset", "trace_start_time"}  # the time is the same, written to the nanosecond
+    for a, b in zip(records, back, strict=True):
+        assert np.array_equal(a.data, b.data) and (a.channels, a.start_ns, a.unit) == (b.channels, b.start_ns, b.unit)
+        assert {k: v for k, v in a.metadata.items() if k not in times} == {k: b.metadata[k] for k in a.metadata if k not in times}

@@ -201,7 +201,7 @@ def _sources(path: Path) -> list[tuple[Path, Any]]:
             found.append((folder, Store))
             folders.clear()
             continue
-        if "shards" in folders and not is_seisbench(folder):
+        if "shards" in folders and any(folder.glob("shards/*/x.bin")):
             raise SeislatentError(f"{folder} holds shards but no table: the store is not finished; run the same command again")
         arrays = [folder / name for name in sorted(files) if name[0] != "." and Path(name).suffix.lower() in (".hdf5", ".h5")]
         own = [p for p in arrays if p.is_file() and _is_native(p)]
