@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import obspy
 import pandas as pd
 import pytest
 
@@ -165,3 +166,23 @@ def test_real_groups_align_on_their_picks():
     found = [one.record for one in recipe.make([records[int(i)] for i in rows], [np.random.default_rng(0)] * len(rows))]
     stack = np.mean([w.data[0, 130:250] for w in found], axis=0)
     assert stack.std() > 0.7 * np.mean([w.data[0, 130:250].std() for w in found])  # coherent: 40 unrelated ones would give 0.16
+
+
+def test_the_response_is_removed_where_an_inventory_is_given(tmp_path):
+    inventory, stream = obspy.read_inventory(), obspy.read()
+    inventory.write(str(tmp_path / "stations.xml"), format="STATIONXML")
+    trace = stream.select(component="Z")[0]
+    source = Waveform(
+        data=trace.data[None], sampling_rate_hz=100.0, start_ns=trace.stats.starttime.ns, unit="counts",
+        channels=(Channel(network="BW", station="RJOB", code="EHZ", component="Z"),),
+        metadata={"trace_name": "a", "source_id": "ev", "trace_p_arrival_sample": 1000.0},
+    )  # fmt: skip
+    settings = {"before_s": 4, "after_s": 10, "band_hz": [1.0, 4.0], "inventory": str(tmp_path / "stations.xml"), "demean": False}
+    (one,) = made(settings, source)
+    assert one.record.metadata["trace_quantity"] == "displacement" and one.record.metadata["trace_scale_unit"] == "m"
+    truth = trace.copy().detrend("linear")
+    truth.remove_response(inventory, output="DISP", water_level=None, pre_filt=(0.5, 1, 4, 6), taper=False)
+    truth.filter("bandpass", freqmin=1, freqmax=4, corners=4, zerophase=True)
+    ours = one.record.data[0] * one.record.metadata["trace_Z_scale"]
+    theirs = truth.data[600:2000:10]
+    assert np.abs(ours - theirs)[20:-20].max() < 0.02 * np.abs(theirs).max()

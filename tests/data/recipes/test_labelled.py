@@ -163,7 +163,7 @@ def test_the_table_tells_event_and_times_before_anything_is_read(folder):
     ("text", "line"),
     [
         ("", "is empty"),
-        ("file,lable\na,b", "no column label"),
+        ("file,labelz\na,b", "no column label"),
         ("label\neq", "no column file and no column id"),
         ("file,label", "no line"),
         ("file,label,class\na,b,c", "two columns for 'label'"),
