@@ -384,6 +384,15 @@ def test_first_arrivals_of_many_picks():
     assert told.tolist() == ["p", "p", "p", "p", "s", "s", "", "", "", "", "", "", "", "p"]
 
 
+def test_an_id_that_means_another_event_is_not_believed(source):
+    put_catalogue(source, [("1", *EVENTS[0][1:]), ("2", *EVENTS[1][1:])])
+    (p, _), _ = travel(EVENTS[1], "AAA")
+    put_picks(source, [("1", "KO", "AAA", "P", p, 0, 1), ("7", "KO", "BBB", "P", p - 86400, 0, 1)])
+    found = EventArchive(ArchiveConfig(), source)
+    assert found.metadata["source_id"].tolist() == ["2"]
+    assert "by their time" in found.notes[0] and "1 picks belong to no" in found.notes[1]
+
+
 def test_distances_and_azimuths_are_those_of_geographiclib():
     rng = np.random.default_rng(1)
     lat, lon = rng.uniform(-89, 89, (2, 40)), rng.uniform(-180, 180, (2, 40))

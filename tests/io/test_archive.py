@@ -197,6 +197,34 @@ def test_broken_files_are_told_and_the_rest_is_read(events, caplog):
     assert archive.read("XX", "AAA", "", "HH?", ns(DAY), ns(DAY) + 10**10) == []
 
 
+def test_a_name_that_is_no_text_is_left_out(events, tmp_path, caplog):
+    try:
+        (events / os.fsdecode(b"caf\xe9.mseed")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    assert len(Archive(events, cache=tmp_path / "index.parquet").table) == 6 and "is no text" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["MSEED", "SAC"])
+def test_flipped_bits_never_stop_an_archive(tmp_path, form):
+    rng = np.random.default_rng(0)
+    trace("HHZ", DAY, 20).write(str(tmp_path / "good"), format=form)
+    good = (tmp_path / "good").read_bytes()
+    root = tmp_path / "a"
+    root.mkdir()
+    for i in range(40):
+        torn = bytearray(good[: rng.integers(1, len(good))] if i % 4 == 0 else good)
+        for at in rng.integers(0, min(len(torn), 600), 6):
+            torn[at] ^= 1 << rng.integers(8)
+        (root / f"{i:02d}.dat").write_bytes(torn)
+    (root / "good.dat").write_bytes(good)
+    archive = Archive(root)
+    found = archive.read(start_ns=DAY.ns, end_ns=DAY.ns + 10**10)
+    assert any(np.array_equal(w.data[0], trace("HHZ", DAY, 20).data[:1000]) for w in found)
+    by_name = [w for i in range(40) for w in archive.read(files=[f"{i:02d}.dat"])]
+    assert all(w.data.ndim == 2 for w in by_name)
+
+
 def test_a_file_that_is_torn_in_sds_is_told_once(sds):
     path = sds / "2014" / "XX" / "AAA" / "HHZ.D" / "XX.AAA..HHZ.D.2014.060"
     path.write_bytes(b"\0" * 4096)

@@ -32,6 +32,8 @@ _FIRST = {
 """Phases that may be the first P or S of a station, with an onset letter before them or not; depth and core phases are none."""
 
 _PAIRS_AT_ONCE = 1 << 20
+_LATEST_NS = 3600 * 1_000_000_000
+"""A pick further than this from the origin of the event whose id it bears is another event's: two agencies count from 1, too."""
 
 
 def classes(phases: pd.Series) -> pd.Series:
@@ -81,10 +83,13 @@ def _aligned(times: pd.Series, index: pd.Index) -> NDArray[np.int64]:
 def associate(picks: pd.DataFrame, events: pd.DataFrame, within_s: float) -> tuple[pd.DataFrame, list[str]]:
     """The picks with ids of the catalogue, and what is to be told.
 
-    Picks whose id the catalogue does not hold (another agency's, or none) belong to the last event that began before them, at most
-    `within_s` earlier; those of one foreign id go together, by their earliest. The rest is left out.
+    Picks whose id the catalogue does not hold (another agency's, or none), or holds for an event of another time, belong to the
+    last event that began before them, at most `within_s` earlier; those of one foreign id go together, by their earliest. The rest
+    is left out.
     """
-    known = picks["source_id"].isin(events["source_id"]) & picks["source_id"].notna()
+    ids = pd.Index(events["source_id"].to_numpy(object)).get_indexer(picks["source_id"].to_numpy(object))
+    lag = picks["time_ns"].to_numpy(np.int64) - events["origin_ns"].to_numpy(np.int64)[ids] if len(events) else np.zeros(len(picks))
+    known = pd.Series((ids >= 0) & (np.abs(lag) < _LATEST_NS), index=picks.index)
     strange = picks[~known]
     if strange.empty or events.empty:
         lost = len(strange)
@@ -96,8 +101,8 @@ def associate(picks: pd.DataFrame, events: pd.DataFrame, within_s: float) -> tup
     origins = events["origin_ns"].to_numpy(np.int64)[order]
     at = np.searchsorted(origins, earliest.to_numpy(np.int64) + 2_000_000_000, side="right") - 1  # origins of two agencies differ
     near = (at >= 0) & (earliest.to_numpy(np.int64) - origins[np.maximum(at, 0)] <= within_s * 1e9)
-    ids = events["source_id"].to_numpy(object)[order[np.maximum(at, 0)]]
-    found = dict(zip(earliest.index[near], ids[near], strict=True))
+    names = events["source_id"].to_numpy(object)[order[np.maximum(at, 0)]]
+    found = dict(zip(earliest.index[near], names[near], strict=True))
     given = strange.assign(source_id=group.map(found).to_numpy(object))
     lost = int(given["source_id"].isna().sum())
     notes = [f"{len(given) - lost} picks were given to events of the catalogue by their time"] if lost < len(given) else []

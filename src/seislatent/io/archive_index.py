@@ -55,6 +55,9 @@ def files_below(folder: Path, leave_out: Callable[[Path], bool]) -> Iterator[Pat
         folders[:] = sorted(name for name in folders if name[0] != ".")
         for name in sorted(names):
             path = Path(here, name)
+            if any("\ud800" <= letter <= "\udfff" for letter in str(path.relative_to(folder))):
+                log.warning("left out, its name is no text: %s", ascii(str(path)))  # no table of text could hold it
+                continue
             if name[0] != "." and path.suffix.lower() not in NO_WAVEFORMS and path.is_file() and not leave_out(path):
                 yield path
 
