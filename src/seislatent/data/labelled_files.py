@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +19,16 @@ from seislatent.io.archive import Archive
 from seislatent.io.labels import read_labels
 from seislatent.waveform import Waveform
 
+log = logging.getLogger(__name__)
+
 MARGIN_S = 5.0
 """Read on either side of what is labelled, for the resampler."""
 
 TIMES = ("start_ns", "p_ns", "s_ns", "first_ns", "last_ns")
 """Columns of whole nanoseconds; as floats they would lose 0.1 microseconds."""
+
+FARTHEST_NS = 2**62
+"""Times are within this of 1970."""
 
 _OURS = frozenset(
     {
@@ -93,8 +99,10 @@ class LabelledFiles(Sequence[Waveform]):
         if given_ns is None and p_ns is not None:
             start_ns = p_ns - round(self.before_p_s * 1e9)
             if row["file"] is not None:  # the file is what was labelled: stay inside it
-                start_ns = max(begin_ns, min(start_ns, end_ns - round(length_s * 1e9)))
-        last_ns = start_ns + round(length_s * 1e9)
+                start_ns = max(begin_ns, min(start_ns, end_ns - _ns(length_s)))
+        last_ns = start_ns + _ns(length_s)
+        if max(map(abs, (start_ns, last_ns, p_ns or 0, s_ns or 0))) >= FARTHEST_NS:
+            return row | {"reason": "unreadable number", "detail": "a length or an arrival is more than 146 years off"}
         inside = traces[(traces["end_ns"] > start_ns) & (traces["start_ns"] < last_ns)]
         if inside.empty:
             span = f"{np.datetime64(begin_ns, 'ns')} to {np.datetime64(end_ns, 'ns')}"
@@ -183,6 +191,11 @@ def _whole(value: Any) -> int | None:
     return None if value is None or value is pd.NA or value != value else int(value)
 
 
+def _ns(seconds: float) -> int:
+    """Whole nanoseconds; what is farther than any time is cut off at 1e30, so that no number is too large to be told."""
+    return round(max(-1e30, min(1e30, seconds * 1e9)))
+
+
 def _arrival_ns(row: dict[str, Any], phase: str, start_ns: int, rate: float) -> int | None:
     """The time of P or S: given as a time, in seconds or in samples from the start; None where it is not."""
     given = _whole(row[f"{phase}_ns"])
@@ -191,7 +204,7 @@ def _arrival_ns(row: dict[str, Any], phase: str, start_ns: int, rate: float) -> 
     for name, unit_s in ((f"{phase}_s", 1.0), (f"{phase}_sample", 1 / rate)):
         value = row.get(name)
         if isinstance(value, float) and math.isfinite(value):
-            return start_ns + round(value * unit_s * 1e9)
+            return start_ns + _ns(value * unit_s)
     return None
 
 
@@ -202,6 +215,12 @@ def open_labelled(source: Sequence[Path], *, window_s: float, before_p_s: float,
         SeislatentError: a labels.csv is missing or unusable.
     """
     parts = [LabelledFiles(Path(p), window_s=window_s, before_p_s=before_p_s, components=components) for p in source]
+    for part in parts:
+        wrong = part.metadata[part.metadata["reason"] != ""]
+        if len(wrong):
+            told = [f"{n}: {r}" + (f" ({d})" if d else "") for n, r, d in wrong[["trace_name", "reason", "detail"]].to_numpy()[:5]]
+            more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            log.warning("%d of %d lines cannot be used: %s%s", len(wrong), len(part), "; ".join(told), more)
     tables = [part.metadata.assign(dataset=part.table_path.parent.resolve().name) for part in parts]
     table = pd.concat(tables, ignore_index=True)
     for column, kind in COLUMNS.items():

@@ -33,7 +33,7 @@ TEXT = ("file", "id", "label", "event")
 EITHER = {"p": ("p_time", "p_s"), "s": ("s_time", "s_s")}
 """A column p or s holds a time in ISO 8601, or a number of seconds from the start; which, each cell shows by itself."""
 
-LARGEST = 1 << 28
+LARGEST = 1 << 26
 """A file of more bytes is refused."""
 
 _ISO = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?\s*(Z|[+-]\d\d:?\d\d)?$")

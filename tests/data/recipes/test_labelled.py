@@ -143,6 +143,31 @@ def test_the_other_reasons(folder):
     assert list(told.values()) == ["S not after P", "no start", "unknown id"]
 
 
+@pytest.mark.parametrize(
+    ("line", "reasons", "count"),
+    [
+        ("a.mseed,,1e300,,", ["unreadable number"], 0),
+        ("a.mseed,,,10,1e300", ["unreadable number"], 0),
+        (f"a.mseed,{START},1e9,,", ["too short"], 3),
+        (f"a.mseed,{START - 1e8},2e8,,", ["too short"], 2),
+    ],
+)
+def test_absurd_numbers_cost_nothing(folder, line, reasons, count):
+    path, start, length, p, s = line.split(",")
+    good, told = made(write(folder, "file,start,length,p_s,s_s,label", f"{path},{start},{length},{p},{s},eq"))
+    assert [told["labels.csv:2"]] == reasons and len(good) == count
+
+
+def test_ids_in_an_sds_archive(tmp_path):
+    for code in ("HHZ", "HHN", "HHE"):
+        place = tmp_path / "2021" / "XX" / "ST0" / f"{code}.D"
+        place.mkdir(parents=True)
+        header = {"network": "XX", "station": "ST0", "channel": code, "sampling_rate": RATE, "starttime": START}
+        Stream([Trace(samples(code), header)]).write(str(place / f"XX.ST0..{code}.D.2021.063"), format="MSEED")
+    good, told = made(write(tmp_path, "id,label,p_time", f"XX.ST0,eq,{START + 12}"))
+    assert told == {"labels.csv:2": ""} and good["labels.csv:2"].start_ns == (START + 7).ns
+
+
 def test_classes_name_the_labels_and_leave_out_the_rest(folder):
     text = ["file,label", "a.mseed,eq", "deep/c.mseed,thunder"]
     good, told = made(write(folder, *text), classes={"eq": "earthquake"})

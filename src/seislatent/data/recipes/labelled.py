@@ -19,7 +19,7 @@ from seislatent.data.labelled_files import open_labelled
 from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.data.records import Records
 from seislatent.errors import SeislatentError, unknown
-from seislatent.prepare.excerpt import excerpt, flaw, mark
+from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
 from seislatent.prepare.level import level
 from seislatent.waveform import Waveform
 
@@ -79,11 +79,17 @@ class Labelled(DataRecipe):
         rate, count = c.sampling_rate_hz, round(c.window_s * c.sampling_rate_hz)
         ratio = rate / record.sampling_rate_hz
         first, last = (round((mark(record, f"trace_label_{end}_sample") or 0.0) * ratio) for end in ("start", "end"))
-        starts = range(first, last - count + 1, count)
-        if not starts:
+        wanted = (last - first) // count
+        if wanted < 1:
             yield Rejected(name=name, reason="length below the window", detail=f"{(last - first) / rate:g} of {c.window_s:g} s")
-        for k, start in enumerate(starts):
-            own = f"{name}_{k}" if len(starts) > 1 else name
+            return
+        inside = range(max(0, -(first // count)), min(wanted, (length_at(record, rate) - first) // count))
+        if len(inside) < wanted:
+            told = f"{wanted - len(inside)} of {wanted} windows reach beyond what there is"
+            yield Rejected(name=name, reason="too short", detail=told)
+        for k in inside:
+            start = first + k * count
+            own = f"{name}_{k}" if wanted > 1 else name
             trouble = flaw(record, start, start + count, rate)
             if trouble:
                 yield Rejected(name=own, reason=trouble)
