@@ -16,6 +16,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ FEW = 5000
 """Below so many records one process is quicker than starting several."""
 AT_ONCE = 64
 """Records that a process holds at a time; its memory is about four times theirs, in float64."""
+
+AHEAD = 3
+"""Tasks per process that are under way or wait for it."""
 
 Progress = Callable[[int, int], None]
 """Told how many records of how many are done."""
@@ -68,6 +72,11 @@ class Plan:
         """Number of the shard, first record, one past the last."""
         for k, at in enumerate(range(0, len(self.records), self.piece)):
             yield self.first + 1 + k, at, min(at + self.piece, len(self.records))
+
+    def task(self, piece: tuple[int, int, int], out: Path) -> tuple[DataRecipe, Records, int, Path, int]:
+        """What `make_piece` needs for one shard, and no more of the source's table."""
+        number, first, last = piece
+        return self.recipe, self.records.excerpt(range(first, last)), self.seed, out, number
 
     def digest(self) -> str:
         """Changes with whatever the result depends on."""
@@ -221,27 +230,40 @@ def _claim(out: Path, plan: Plan, earlier: Store | None) -> None:
 # -- the work ---------------------------------------------------------------------------------------------------------------------
 
 
-def make_piece(plan: Plan, out: Path, piece: tuple[int, int, int]) -> int:
-    """Makes one shard; returns how many records of the source it has seen."""
-    number, first, last = piece
+def make_piece(recipe: DataRecipe, records: Records, seed: int, out: Path, number: int) -> int:
+    """Makes one shard of some records; returns how many it has seen."""
     if shard_done(out, number):
-        return last - first
+        return len(records)
     with ShardWriter(out, number) as writer:
-        for at in range(first, last, AT_ONCE):
-            rows = range(at, min(at + AT_ONCE, last))
+        for at in range(0, len(records), AT_ONCE):
+            rows = range(at, min(at + AT_ONCE, len(records)))
             good = []
-            for row, found in zip(rows, plan.records.several(rows), strict=True):
+            for row, found in zip(rows, records.several(rows), strict=True):
                 if isinstance(found, SeislatentError):
-                    name = str(plan.records.metadata["trace_name"].iloc[row])
-                    writer.reject(Rejected(name=name, reason=getattr(found, "reason", "cannot be read"), detail=str(found)))
+                    name = str(records.metadata["trace_name"].iloc[row])
+                    writer.reject(_refused(name, found, "cannot be read"))
                 else:
-                    good.append(_known(found, plan.records.metadata["source_id"].iloc[row]))
-            for made in plan.recipe.make(good, [_generator(plan.seed, w) for w in good]):
+                    good.append(_known(found, records.metadata["source_id"].iloc[row]))
+            for made in _made(recipe, good, seed):
                 if isinstance(made, Made):
                     writer.add(made)
                 else:
                     writer.reject(made)
-    return last - first
+    return len(records)
+
+
+def _made(recipe: DataRecipe, records: Sequence[Waveform], seed: int) -> list[Made | Rejected]:
+    """What the recipe makes of all records at once; one by one where it cannot take one of them."""
+    try:
+        return list(recipe.make(records, [_generator(seed, w) for w in records]))
+    except SeislatentError as error:
+        if len(records) == 1:
+            return [_refused(str(records[0].metadata.get("trace_name")), error, "does not fit the recipe")]
+        return [made for record in records for made in _made(recipe, [record], seed)]
+
+
+def _refused(name: str, error: SeislatentError, reason: str) -> Rejected:
+    return Rejected(name=name, reason=getattr(error, "reason", reason), detail=str(error))
 
 
 def _generator(seed: int, record: Waveform) -> np.random.Generator:
@@ -261,7 +283,7 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
     """Makes the pieces, here or elsewhere; yields the records of each as it is done."""
     if scheduler is None and (workers <= 1 or len(todo) <= 1):
         for piece in todo:
-            yield make_piece(plan, out, piece)
+            yield make_piece(*plan.task(piece, out))
         return
     import dask
     from dask.distributed import Client, LocalCluster, as_completed
@@ -271,15 +293,19 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
         cluster = None
         if scheduler is None:
             cluster = LocalCluster(
-                n_workers=min(workers, len(todo)), threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR,
+                n_workers=min(workers, len(todo)), threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
                 memory_limit=0,
             )  # fmt: skip
         try:
             with Client(cluster or scheduler) as client:
-                held = client.scatter(plan, broadcast=True)
-                jobs = [client.submit(make_piece, held, out, piece, pure=False) for piece in todo]
-                for job in as_completed(jobs):
+                count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+                waiting = iter(todo)
+                first = (client.submit(make_piece, *plan.task(piece, out), pure=False) for piece in islice(waiting, AHEAD * count))
+                done = as_completed(list(first))
+                for job in done:
                     yield job.result()
+                    for piece in islice(waiting, 1):  # a task carries its part of the table: few are under way at a time
+                        done.add(client.submit(make_piece, *plan.task(piece, out), pure=False))
         except OSError as error:
             raise SeislatentError(f"no Dask scheduler answers at {scheduler}: {error}") from error
         finally:
