@@ -158,9 +158,10 @@ def test_power_goes_from_alike_to_as_the_records_are():
 
 
 def test_sets_come_by_their_weights_whatever_their_bins():
-    number, weight = shares(BalanceConfig(sets={"a": 3.0, "b": 1.0}, magnitude_edges=(2.0, 4.0)))
+    number, weight = shares(BalanceConfig(sets={"a": 3.0, "b": 1.0}, classes="source_type"))
     of_a = {int(k) for k in number[:6]}
-    assert sum(weight[k] for k in of_a) == pytest.approx(0.75) and not of_a & {int(k) for k in number[6:]}
+    assert len(of_a) == 1 and len(weight) == 4 and not of_a & {int(k) for k in number[6:]}
+    assert sum(weight[k] for k in of_a) == pytest.approx(0.75)
     assert shares(BalanceConfig(sets={"a": 0.0, "b": 1.0}))[1].tolist() == [0.0, 1.0]
 
 

@@ -140,6 +140,7 @@ def test_rotation_is_valid_where_both_horizontals_were():
     it = replace(it, valid=valid, x=np.where(valid, it.x, 0))
     out = Rotation()(it, np.random.default_rng(0))
     assert not out.valid[3, 1:, 10:20].any() and out.valid[3, 0].all() and out.valid[3, 1:, 20:].all()
+    assert not out.x[~out.valid].any()
     still = Rotation(share=0.0)(it, np.random.default_rng(0))
     assert same(still, it)
 
