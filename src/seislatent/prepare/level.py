@@ -27,7 +27,7 @@ def level(waveform: Waveform, by: By = "peak", per: Per = "record", *, demean: b
         per: one number for all components of the record, which keeps their ratios, or one for each.
         demean: take out each component's mean first.
 
-    A component (or record) that is 0 throughout is divided by 1.
+    A component (or record) that is 0 throughout is divided by 1; one that is constant gives 0 with its mean taken out.
 
     Raises:
         SeislatentError: samples that are not finite; an unknown `by` or `per`.
@@ -39,18 +39,22 @@ def level(waveform: Waveform, by: By = "peak", per: Per = "record", *, demean: b
     if not np.isfinite(waveform.data).all():
         raise SeislatentError(f"{', '.join(waveform.ids)}: samples that are not finite have no amplitude: cut the gap out")
     x = waveform.data.astype(np.float64)
+    largest = float(np.abs(x).max(initial=0)) or 1.0
+    x = x / largest  # no sum overflows, no square vanishes
     if demean:
         x = x - x.mean(-1, keepdims=True)
     axis = -1 if per == "component" else None
-    top = np.abs(x).max(axis, keepdims=True)
+    top = np.abs(x).max(axis, keepdims=True, initial=0)
     size = top
-    if by == "deviation":  # relative to the peak, so that no square overflows or vanishes
+    if by == "deviation":
         size = top * np.sqrt(np.mean((x / np.where(top > 0, top, 1.0)) ** 2, axis, keepdims=True))
-    size = np.broadcast_to(np.where(size > 0, size, 1.0), (len(x), 1))
-    columns = {f"trace_{c or i}_scale": float(s) for i, (c, s) in enumerate(zip(waveform.components, size[:, 0], strict=True))}
+    moves = size > 0
+    scale = np.broadcast_to(np.where(moves, size * largest, 1.0), (len(x), 1))[:, 0]
+    names = [component or str(i) for i, component in enumerate(waveform.components)]
+    columns = {f"trace_{name}_scale": float(s) for name, s in zip(names, scale, strict=True)}
     unit = {} if waveform.unit is None else {"trace_scale_unit": waveform.unit}
     steps = (["demean"] if demean else []) + [f"divide by the {by} of each {per}"]
     return replace(
-        waveform, data=(x / size).astype(np.float32), unit="1", history=(*waveform.history, *steps),
+        waveform, data=(x / np.where(moves, size, 1.0)).astype(np.float32), unit="1", history=(*waveform.history, *steps),
         metadata=waveform.metadata | columns | unit,
     )  # fmt: skip

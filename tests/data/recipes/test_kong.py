@@ -15,6 +15,7 @@ from seislatent.data.recipes.kong import Kong
 from seislatent.errors import SeislatentError
 from seislatent.prepare.condition import resample
 from seislatent.prepare.excerpt import excerpt, flaw
+from seislatent.prepare.level import level
 from seislatent.waveform import Channel, Waveform
 
 PICKING: dict = {}
@@ -171,6 +172,17 @@ def test_a_gap_and_a_dead_component_are_left_out():
     assert [one.reason for one in made(PICKING, gap, dead)] == ["gap", "dead component"]
 
 
+def test_what_cannot_be_resampled_is_counted():
+    from dataclasses import replace
+
+    slow, text = replace(record(), sampling_rate_hz=1e-5), replace(record(), data=np.full((3, 9), b"a"), sampling_rate_hz=0.0)
+    assert [one.reason for one in made(PICKING, slow, text)] == ["cannot be cut"] * 2
+    huge = record(dtype=np.float64)
+    huge.data[:] *= 1e303
+    (one,) = made(PICKING, huge)
+    assert np.abs(one.record.data).max() == 1 and one.record.metadata["trace_Z_scale"] > 1e305
+
+
 def test_selection_by_the_table_alone():
     table = pd.DataFrame(
         {
@@ -210,3 +222,12 @@ def test_real_records():
     found = made(PICKING, *chosen)
     assert len(found) == 9 and all(isinstance(one, Made) for one in found)
     assert all(1 <= one.record.metadata["trace_p_arrival_sample"] / 20 <= 26 for one in found)
+
+
+def test_silence_keeps_its_place_beside_a_live_component():
+    silent = record()
+    silent.data[1] = 0
+    done = level(silent, per="component")
+    assert done.metadata["trace_N_scale"] == 1 and (done.data[1] == 0).all() and np.abs(done.data[0]).max() == 1
+    with pytest.raises(SeislatentError, match="measure of amplitude 'peek'"):
+        level(silent, "peek")

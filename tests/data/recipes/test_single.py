@@ -66,6 +66,11 @@ def test_why_a_channel_is_left_out():
     assert [one.reason for one in made({}, record(broken), record(counts(1, 100)))] == ["gap", "too short"]
 
 
+def test_what_cannot_be_resampled_is_counted():
+    assert [one.reason for one in made({"shortest_s": 1.0}, record(counts(1), rate=1e6))] == ["too short"]
+    assert [one.reason for one in made({}, record(counts(1), rate=1e-4))] == ["cannot be cut"]
+
+
 def test_selection_by_rate_and_length():
     table = pd.DataFrame({"trace_sampling_rate_hz": [40.0, 10.0, 100.0, 20.0], "trace_npts": [4000, 4000, 100, pd.NA]})
     assert list(Single(config.load(Single.Config, {})).select(table)) == ["", "rate too low", "too short", ""]

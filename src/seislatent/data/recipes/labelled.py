@@ -71,7 +71,11 @@ class Labelled(DataRecipe):
     def make(self, records: Sequence[Waveform], rngs: Sequence[np.random.Generator]) -> Iterable[Made | Rejected]:
         """The windows of each record; nothing is drawn at random."""
         for record in records:
-            yield from self.windows(record)
+            try:
+                found = list(self.windows(record))
+            except SeislatentError as error:  # a rate that cannot be resampled, say
+                found = [Rejected(name=str(record.metadata.get("trace_name", "")), reason="cannot be cut", detail=str(error))]
+            yield from found
 
     def windows(self, record: Waveform) -> Iterator[Made | Rejected]:
         """Whole windows side by side within what is labelled: one, unless the line says a longer `length`."""

@@ -101,7 +101,11 @@ class Noise(DataRecipe):
     def make(self, records: Sequence[Waveform], rngs: Sequence[np.random.Generator]) -> Iterable[Made | Rejected]:
         """The windows of each record, or why there is none."""
         for record, rng in zip(records, rngs, strict=True):
-            yield from self.windows(record, rng)
+            try:
+                found = list(self.windows(record, rng))
+            except SeislatentError as error:  # a rate that cannot be resampled, say
+                found = [Rejected(name=str(record.metadata.get("trace_name", "")), reason="cannot be cut", detail=str(error))]
+            yield from found
 
     def windows(self, record: Waveform, rng: np.random.Generator) -> Iterator[Made | Rejected]:
         """The windows of one record, in order of time."""

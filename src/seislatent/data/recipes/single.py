@@ -62,7 +62,12 @@ class Single(DataRecipe):
             for row in range(len(record.channels)):
                 one = record.select([row])
                 name = str(record.metadata.get("trace_name", ""))
-                yield from self.channel(one, f"{name}_{one.components[0] or row}" if len(record.channels) > 1 else name)
+                own = f"{name}_{one.components[0] or row}" if len(record.channels) > 1 else name
+                try:
+                    found = list(self.channel(one, own))
+                except SeislatentError as error:  # a rate that cannot be resampled, say
+                    found = [Rejected(name=own, reason="cannot be cut", detail=str(error))]
+                yield from found
 
     def channel(self, record: Waveform, name: str) -> Iterator[Made | Rejected]:
         """One channel: its runs between gaps that are long enough."""
