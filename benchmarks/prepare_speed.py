@@ -186,7 +186,7 @@ def kernels() -> None:
 
 
 def spread(path: Path, out: Path, workers: list[int]) -> None:
-    """The whole verb's work by number of processes: records per second after the first piece, and in all."""
+    """The whole verb's work by number of processes: records per second after the first two pieces of each, and in all."""
     from seislatent.data.preparing import prepare_records
 
     alone = 0.0
@@ -200,7 +200,8 @@ def spread(path: Path, out: Path, workers: list[int]) -> None:
 
         prepare_records(Pairs(PairsConfig()), [path], out, workers=many, progress=told)
         whole = time.perf_counter() - begun
-        steady = (seen[-1][1] - seen[many - 1][1]) / max(seen[-1][0] - seen[many - 1][0], 1e-9)
+        warm = seen[min(2 * many, len(seen) - 1) - 1]
+        steady = (seen[-1][1] - warm[1]) / max(seen[-1][0] - warm[0], 1e-9)
         alone = alone or steady / many
         print(
             f"prepare_records, {many} worker(s): {steady:.0f} records per second once all work ({steady / alone:.2f} times one),"
