@@ -1,6 +1,7 @@
-"""Seismograms from nothing: seeded earthquakes, noise and mixtures of both, with every truth known.
+"""Seismograms from nothing: seeded earthquakes, explosions, noise and mixtures of them, with every truth known.
 
-Random numbers come from the `numpy.random.Generator` given: one seed, one record. The physics is in `seislatent.data.stochastic`.
+Random numbers come from the `numpy.random.Generator` given: one seed, one record. The physics is in `seislatent.data.stochastic`
+and `point_sources`, instruments in `instruments`; docs/data/synthetic.md tells what is modelled and what is not.
 """
 
 from __future__ import annotations
@@ -12,9 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seislatent.data.stochastic import Array, Path, Source, arrivals, fast_length, seismogram
+from seislatent.data.instruments import Instrument, choose, digitise
+from seislatent.data.point_sources import Array, DoubleCouple, Explosion, contained_depth_km, moment_nm, yield_kt
+from seislatent.data.rays import rays
+from seislatent.data.stochastic import DERIVATIVE, Path, Site, Source, fast_length, seismogram
 from seislatent.errors import SeislatentError, unknown
 from seislatent.waveform import Channel, Waveform
+
+SITES = {
+    "hard rock": Site(name="hard rock", crust=0.0, kappa_s=0.006),
+    "rock": Site(),
+    "soft": Site(name="soft", kappa_s=0.045, gain=1.2, resonance=2.5),
+}
+"""Hard rock: eastern North America (Boore and Joyner 1997); rock: `Site`; soft: a layer that resonates at 2 Hz."""
 
 
 def earthquake(
@@ -24,61 +35,143 @@ def earthquake(
     magnitude: float | None = None,
     distance_km: float | None = None,
     depth_km: float | None = None,
+    *,
+    site: Site | str | None = None,
+    instrument: Instrument | str | None = None,
+    unit: str = "m/s",
 ) -> Waveform:
-    """One earthquake without noise: components Z, N, E in m/s, all truths in its metadata with SeisBench's names.
+    """One earthquake without noise: components Z, N, E, all truths in its metadata with SeisBench's names.
 
-    What is None is drawn: magnitude 1 to 6.5, epicentral distance 5 to 250 km, depth 1 to 30 km. P stands at 5 to 35 % of the
-    record; `trace_s_arrival_sample` is NaN where S comes after the end, `path_s_travel_sec` is always true.
+    What is None is drawn: magnitude 1 to 6.5, epicentral distance 5 to 250 km, depth 1 to 30 km, site. P stands at 5 to 35 % of the
+    record, on a sample; `trace_s_arrival_sample` is NaN where S comes after the end, `path_s_travel_sec` is always true.
+
+    Args:
+        rng: source of all that is drawn.
+        duration_s: of the record.
+        sampling_rate_hz: of the record.
+        magnitude: moment magnitude.
+        distance_km: epicentral.
+        depth_km: of the source.
+        site: a `Site` or the name of one in `SITES`.
+        instrument: None: ground motion. An `Instrument`, a name in `INSTRUMENTS` or `any` (drawn): int32 counts, and `unit` is the
+            instrument's. To have noise in the ground, not in the counts: `digitise(with_noise(...), instrument)`.
+        unit: of the ground motion: m, m/s or m/s^2.
+
+    Raises:
+        SeislatentError: a number that makes no sense, a name that is not known, or no travel times for distance and depth.
     """
+    asked = {"magnitude": magnitude, "distance_km": distance_km, "depth_km": depth_km}
     drawn = {
         "magnitude": rng.uniform(1, 6.5),
         "distance_km": 10 ** rng.uniform(0.7, 2.4),
         "depth_km": 10 ** rng.uniform(0, 1.5),
     }
-    given = {"magnitude": magnitude, "distance_km": distance_km, "depth_km": depth_km}
-    truth = {name: drawn[name] if value is None else float(value) for name, value in given.items()}
-    if not all(np.isfinite(list(truth.values()))) or truth["distance_km"] < 0 or truth["depth_km"] <= 0:
-        raise SeislatentError(f"no earthquake with {truth}: give finite values, distance >= 0 and depth > 0")
-    n = _samples(duration_s * sampling_rate_hz)
+    truth = _given_or_drawn("earthquake", asked, drawn)
     source = draw_source(rng, truth["magnitude"], truth["depth_km"])
-    path = draw_path(rng, truth["distance_km"])
+    path = draw_path(rng, truth["distance_km"], site)
+    return _record(rng, source, path, duration_s, sampling_rate_hz, instrument, unit)
+
+
+def explosion(
+    rng: np.random.Generator,
+    duration_s: float,
+    sampling_rate_hz: float,
+    magnitude: float | None = None,
+    distance_km: float | None = None,
+    depth_km: float | None = None,
+    *,
+    site: Site | str | None = None,
+    instrument: Instrument | str | None = None,
+    unit: str = "m/s",
+) -> Waveform:
+    """One contained explosion, as `earthquake` in everything but the source (`point_sources.Explosion`).
+
+    What is None is drawn: moment magnitude 1 to 4.5, distance as there, depth by the yield at 1 to 3 times the least at which an
+    explosion breaks no crater. Path, site and instrument are an earthquake's: for sets that differ by the source alone, give
+    both the same magnitudes and distances.
+    """
+    asked = {"magnitude": magnitude, "distance_km": distance_km, "depth_km": depth_km}
+    drawn = {"magnitude": rng.uniform(1, 4.5), "distance_km": 10 ** rng.uniform(0.7, 2.4)}
+    size = drawn["magnitude"] if magnitude is None else float(magnitude)
+    drawn["depth_km"] = contained_depth_km(size, 122 * 10 ** rng.uniform(0, 0.5)) if np.isfinite(size) else 1.0
+    truth = _given_or_drawn("explosion", asked, drawn)
+    source = Explosion(magnitude=truth["magnitude"], depth_km=truth["depth_km"], s_to_p=1.5 * np.exp(0.3 * rng.standard_normal()))
+    path = draw_path(rng, truth["distance_km"], site)
+    return _record(rng, source, path, duration_s, sampling_rate_hz, instrument, unit)
+
+
+def _given_or_drawn(kind: str, asked: dict[str, float | None], drawn: dict[str, float]) -> dict[str, float]:
+    """Magnitude, distance and depth, refused where they make no sense."""
+    truth = {name: drawn[name] if value is None else float(value) for name, value in asked.items()}
+    if not all(np.isfinite(list(truth.values()))) or truth["distance_km"] < 0 or truth["depth_km"] <= 0:
+        raise SeislatentError(f"no {kind} with {truth}: give finite values, distance >= 0 and depth > 0")
+    if not -3 <= truth["magnitude"] <= 9.5:
+        raise SeislatentError(f"no {kind} of magnitude {truth['magnitude']:g}: give -3 to 9.5")
+    return truth
+
+
+def _record(
+    rng: np.random.Generator,
+    source: Source,
+    path: Path,
+    duration_s: float,
+    sampling_rate_hz: float,
+    instrument: Instrument | str | None,
+    unit: str,
+) -> Waveform:
+    """The seismogram of a source along a path, with P somewhere in its first third."""
+    n = _samples(duration_s * sampling_rate_hz)
+    recorder = None if instrument is None else choose(rng, instrument)
+    unit = unit if recorder is None else recorder.unit
+    if unit not in DERIVATIVE:
+        raise SeislatentError(unknown("unit of ground motion", unit, DERIVATIVE))
     onset = int(rng.uniform(0.05, 0.35) * n)
-    data = seismogram(rng, source, path, n, sampling_rate_hz, onset)
+    data = seismogram(rng, source, path, n, sampling_rate_hz, onset, unit)
     start_ns = int(rng.integers(1_577_836_800, 1_735_689_600)) * 1_000_000_000
-    return Waveform(
-        data=data.astype(np.float32),
+    moved = Waveform(
+        data=data if recorder else data.astype(np.float32),
         sampling_rate_hz=float(sampling_rate_hz),
         channels=tuple(Channel(network="XX", station="SYNTH", code=f"HH{c}", component=c) for c in "ZNE"),
         start_ns=start_ns,
-        unit="m/s",
-        history=("synthetic earthquake (stochastic point source)",),
+        unit=unit,
+        history=(f"synthetic {source.kind} (stochastic point source)",),
         metadata=_truths(source, path, n, float(sampling_rate_hz), onset, start_ns),
     )
+    return moved if recorder is None else digitise(moved, recorder)
 
 
-def draw_source(rng: np.random.Generator, magnitude: float, depth_km: float) -> Source:
-    """A random mechanism, and a stress drop around 4 MPa within a factor of two or so."""
-    return Source(
+def draw_source(rng: np.random.Generator, magnitude: float, depth_km: float) -> DoubleCouple:
+    """A random mechanism, and a stress drop around 8 MPa within a factor of two or so."""
+    return DoubleCouple(
         magnitude=magnitude,
         depth_km=depth_km,
-        stress_drop_pa=4e6 * np.exp(0.7 * rng.standard_normal()),
+        stress_drop_pa=8e6 * np.exp(0.7 * rng.standard_normal()),
         strike_deg=rng.uniform(0, 360),
         dip_deg=np.degrees(np.arccos(rng.uniform(0, 1))),
         rake_deg=rng.uniform(-180, 180),
     )
 
 
-def draw_path(rng: np.random.Generator, distance_km: float) -> Path:
-    """A random azimuth, attenuation, coda and site."""
+def draw_path(rng: np.random.Generator, distance_km: float, site: Site | str | None = None) -> Path:
+    """A random azimuth, attenuation and coda; the site where none is given."""
+    if isinstance(site, str) and site not in SITES:
+        raise SeislatentError(unknown("site", site, SITES))
+    drawn = Site(
+        name="drawn",
+        crust=rng.uniform(0.5, 1),
+        kappa_s=10 ** rng.uniform(-2, -1.2),
+        gain=float(np.exp(0.4 * rng.standard_normal())),
+        resonance_hz=10 ** rng.uniform(-0.3, 1),
+        resonance=max(0.0, rng.uniform(-2, 4)),
+    )
     return Path(
         distance_km=distance_km,
         azimuth_deg=rng.uniform(0, 360),
-        q0=10 ** rng.uniform(1.9, 2.8),
-        q_power=rng.uniform(0.3, 0.9),
-        kappa_s=10 ** rng.uniform(-2, -1.2),
+        q0=180 * 10 ** rng.uniform(-0.35, 0.35),
+        q_power=rng.uniform(0.3, 0.7),
         coda_s=10 ** rng.uniform(0.6, 1.4),
         coda_share=10 ** rng.uniform(-1.3, -0.2),
-        site=(float(np.exp(0.6 * rng.standard_normal())), 10 ** rng.uniform(-0.3, 1), rng.uniform(0, 4)),
+        site=drawn if site is None else SITES[site] if isinstance(site, str) else site,
     )
 
 
@@ -156,6 +249,8 @@ def with_noise(rng: np.random.Generator, waveform: Waveform, snr_db: float, kind
     kind = kind or str(rng.choice(list(NOISE_KINDS)))
     n = waveform.data.shape[1]
     rough = np.stack([noise(rng, n, waveform.sampling_rate_hz, kind) for _ in waveform.channels])
+    if waveform.unit == "m/s^2" and n > 1:
+        rough = np.gradient(rough, 1 / waveform.sampling_rate_hz, axis=1)
     onset = int(np.nan_to_num(waveform.metadata.get("trace_p_arrival_sample", 0)))
     power = (waveform.data[:, onset:].astype(np.float64) ** 2).mean(1).max() if n > onset else 0.0
     if power > 0:
@@ -201,39 +296,59 @@ def _instrument(rng: np.random.Generator, x: Array, sampling_rate_hz: float) -> 
 
 def _truths(source: Source, path: Path, n: int, rate: float, onset: int, start_ns: int) -> dict[str, Any]:
     """Metadata of a record, with SeisBench's names where it has one."""
-    p_s, s_s, takeoff = arrivals(path.distance_km, source.depth_km)
-    s_sample = onset + (s_s - p_s) * rate
+    ray, site = rays(path.distance_km, source.depth_km), path.site
+    s_sample = onset + (ray.time_s["S"] - ray.time_s["P"]) * rate
     start = datetime.fromtimestamp(start_ns // 1_000_000_000, UTC)
 
     def iso(time: datetime) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     return {
+        "source_type": source.kind,
         "source_magnitude": source.magnitude,
         "source_magnitude_type": "mw",
         "source_depth_km": source.depth_km,
-        "source_origin_time": iso(start + timedelta(seconds=onset / rate - p_s)),
-        "source_moment_nm": source.moment_nm,
+        "source_origin_time": iso(start + timedelta(seconds=onset / rate - ray.time_s["P"])),
+        "source_moment_nm": moment_nm(source.magnitude),
         "source_corner_hz": source.corner_hz("S"),
-        "source_stress_drop_pa": source.stress_drop_pa,
-        "source_strike_deg": source.strike_deg,
-        "source_dip_deg": source.dip_deg,
-        "source_rake_deg": source.rake_deg,
+        "source_p_corner_hz": source.corner_hz("P"),
+        **_mechanism(source),
         "path_ep_distance_km": path.distance_km,
         "path_hyp_distance_km": float(np.hypot(path.distance_km, source.depth_km)),
         "path_azimuth_deg": path.azimuth_deg,
-        "path_takeoff_deg": float(np.degrees(takeoff)),
-        "path_p_travel_sec": p_s,
-        "path_s_travel_sec": s_s,
+        "path_back_azimuth_deg": (path.azimuth_deg + 180) % 360,
+        "path_takeoff_deg": float(np.degrees(ray.takeoff["P"])),
+        "path_p_travel_sec": ray.time_s["P"],
+        "path_s_travel_sec": ray.time_s["S"],
         "path_q0": path.q0,
         "path_q_power": path.q_power,
-        "path_kappa_s": path.kappa_s,
+        "path_kappa_s": site.kappa_s,
         "path_coda_s": path.coda_s,
+        "path_coda_share": path.coda_share,
+        "station_site": site.name,
+        "station_crust_exponent": site.crust,
+        "station_site_gain": site.gain,
+        "station_resonance_hz": site.resonance_hz,
+        "station_resonance": site.resonance,
         "trace_p_arrival_sample": onset,
         "trace_s_arrival_sample": s_sample if s_sample < n else np.nan,
         "trace_start_time": iso(start),
         "trace_sampling_rate_hz": rate,
         "trace_component_order": "ZNE",
+    }
+
+
+def _mechanism(source: Source) -> dict[str, float]:
+    """What only one kind of source has; missing (NaN) in the other, so that tables of both have the same columns."""
+    quake = source if isinstance(source, DoubleCouple) else None
+    shot = source if isinstance(source, Explosion) else None
+    return {
+        "source_stress_drop_pa": quake.stress_drop_pa if quake else np.nan,
+        "source_strike_deg": quake.strike_deg if quake else np.nan,
+        "source_dip_deg": quake.dip_deg if quake else np.nan,
+        "source_rake_deg": quake.rake_deg if quake else np.nan,
+        "source_yield_kt": yield_kt(shot) if shot else np.nan,
+        "source_s_to_p": shot.s_to_p if shot else np.nan,
     }
 
 
