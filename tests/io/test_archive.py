@@ -174,7 +174,7 @@ def test_an_index_never_overwrites_another_file_nor_lies_in_the_archive(events, 
 def test_headers_read_by_two_processes_are_the_same(tmp_path, monkeypatch):
     root = tmp_path / "many"
     root.mkdir()
-    for i in range(8):
+    for i in range(6):
         trace("HHZ", DAY + i, 1, station=f"S{i}").write(str(root / f"{i}.mseed"), format="MSEED")
     monkeypatch.setattr("seislatent.io.archive_index._CHUNK", 3)
     assert Archive(root, workers=2).table.equals(Archive(root).table)
@@ -199,7 +199,7 @@ def test_broken_files_are_told_and_the_rest_is_read(events, caplog):
 
 def test_a_name_that_is_no_text_is_left_out(events, tmp_path, caplog):
     try:
-        (events / os.fsdecode(b"caf\xe9.mseed")).write_bytes(b"x")
+        (events / os.fsdecode(b"\xe9.mseed")).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system takes no such name")
     assert len(Archive(events, cache=tmp_path / "index.parquet").table) == 6 and "is no text" in caplog.text
