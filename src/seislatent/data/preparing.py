@@ -293,8 +293,8 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
         cluster = None
         if scheduler is None:
             cluster = LocalCluster(
-                n_workers=min(workers, len(todo)), threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
-                memory_limit=0,
+                n_workers=min(workers, len(todo)), threads_per_worker=1, memory_limit=0, silence_logs=logging.ERROR,
+                dashboard_address="127.0.0.1:0",
             )  # fmt: skip
         try:
             with Client(cluster or scheduler) as client:
