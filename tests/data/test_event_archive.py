@@ -300,6 +300,24 @@ def test_corrupt_files_are_told_and_the_rest_is_read(event_files):
     assert all(record.data.shape[0] == 3 for record in found)
 
 
+@pytest.mark.parametrize("window", ["p", "file"])
+def test_sac_files_of_one_component_tell_where_the_station_stands(tmp_path, window):
+    root = tmp_path / "sac"
+    root.mkdir()
+    for c in "ZNE":
+        one = trace("AAA", f"HH{c}", ORIGIN - 20, 120)
+        one.stats.sac = {"stla": 40.7, "stlo": 29.0, "stel": 55.0}
+        one.write(str(root / f"AAA.HH{c}.sac"), format="SAC")
+    put_catalogue(root)
+    (p, _), distance = travel(EVENTS[0], "AAA")
+    put_picks(root, [("e0", "KO", "AAA", "P", p, 0, 1)])
+    (record,) = EventArchive(ArchiveConfig(window=window, before_s=10, after_s=40), root)
+    assert record.data.shape == (3, 12000 if window == "file" else 5000)
+    assert record.metadata["path_ep_distance_km"] == pytest.approx(distance, abs=1e-3)  # SAC keeps coordinates as float32
+    assert record.metadata["station_elevation_m"] == 55 and record.metadata["trace_s_status"] == "predicted"
+    assert record.start_ns + record.metadata["trace_p_arrival_sample"] * 1e7 == pytest.approx(p.ns, abs=1e5)
+
+
 def test_instruments(source):
     every = EventArchive(ArchiveConfig(every_instrument=True), source)
     assert every.metadata.groupby("station_code")["trace_channel"].agg(sorted).to_dict() == {
