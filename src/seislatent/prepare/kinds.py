@@ -15,7 +15,7 @@ WORDS = {
 }
 """Kind by the beginning of a word; the first kind that is found holds ('quarry blast near earthquake' is an explosion)."""
 
-COLUMNS = ("label", "trace_category", "source_type", "source_event_category")
+COLUMNS = ("label", "source_type", "trace_category", "source_event_category")
 """Where the kind is said; the first column that tells one holds."""
 
 OF_EARTHQUAKES = ("source_magnitude", "source_origin_time", "trace_p_arrival_sample")
@@ -49,13 +49,14 @@ def kinds(table: pd.DataFrame) -> pd.Series:
     for column in COLUMNS:
         if column in table:
             each = {text: kind(text) for text in table[column].dropna().unique()}
-            found = found.where(found != "", table[column].map(each).fillna(""))
+            told = pd.Series([each.get(text, "") for text in table[column]], index=table.index, dtype=object)
+            found = found.where(found != "", told)
     source = [c for c in OF_EARTHQUAKES if c in table]
     has = table[source].notna().any(axis=1) if source else pd.Series(False, index=table.index)
     said = pd.Series(False, index=table.index)
     for column in COLUMNS[:3]:  # another word in one of these (such as 'sonic boom') is a kind that we do not know
         if column in table:
-            said |= table[column].fillna("").astype(str).str.strip() != ""
+            said |= table[column].astype(object).where(table[column].notna(), "").astype(str).str.strip() != ""
     return found.where((found != "") | said | ~has, "earthquake")
 
 
