@@ -198,3 +198,18 @@ def test_an_inventory_gives_place_and_direction(tmp_path):
         read(tmp_path / "a.mseed", inventory=tmp_path / "b.xml")
     with pytest.raises(SeislatentError, match="does not exist"):
         read(tmp_path / "a.mseed", inventory=tmp_path / "absent.xml")
+
+
+def test_a_gse_line_that_the_decoder_cannot_hold_is_refused(tmp_path):
+    """ObsPy's decoder in C copies the whole line into a buffer of 83 bytes."""
+    trace = obspy.read()[0]
+    trace.data = np.round(trace.data).astype(np.int32)
+    path = tmp_path / "long.gse2"
+    trace.write(str(path), format="GSE2")
+    assert read(path)[0].data.shape == (1, 3000)
+    lines = path.read_bytes().split(b"\n")
+    at = lines.index(b"DAT2") + 2
+    lines[at : at + 20] = [b"".join(lines[at : at + 20])]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(SeislatentError, match=f"line {at + 1}: more than"):
+        read(path)
