@@ -24,7 +24,7 @@ from seislatent.components import arrange
 from seislatent.data.archive_inputs import Inputs, find_inputs, read_inputs
 from seislatent.data.candidates import MISSING, arrivals, associate, covering, located, name_networks, pairs_within
 from seislatent.data.gather import Unfit, gather, sensor_of
-from seislatent.data.records import Records, _sources, _table, open_records
+from seislatent.data.records import Records, open_records, sources_below
 from seislatent.data.stations import places
 from seislatent.errors import SeislatentError
 from seislatent.io.archive import Archive
@@ -153,6 +153,10 @@ class EventArchive(Sequence[Waveform]):
         """Metadata of every candidate, and beside it what is needed to read it."""
         config = self.config
         at, sensors = covering(pairs, spans, config.instruments, config.every_instrument, len(config.components))
+        bare = np.setdiff1d(np.flatnonzero(pairs["p_status"].to_numpy() != "predicted"), at)
+        named = (pairs["source_id"].astype(str) + "_" + pairs["network"] + "." + pairs["station"]).iloc[bare]
+        self.left_out = [(name, "no waveform") for name in named]
+        """Picks that no waveform file covers; those that were only predicted do not count."""
         table = pairs.iloc[at].reset_index(drop=True)
         table[["location", "band"]] = sensors[["location", "band"]]
         held = spans.iloc[sensors["span"].to_numpy(np.int64)].reset_index(drop=True)
@@ -302,7 +306,7 @@ def _metadata(table: pd.DataFrame) -> pd.DataFrame:
 
 def is_record_set(path: Path) -> bool:
     """True for a record store, SeisBench's layout and native HDF5 files, or a folder that holds such."""
-    return path.is_file() or bool(path.is_dir() and _sources(path))
+    return path.is_file() or bool(path.is_dir() and sources_below(path))
 
 
 def open_events(source: Sequence[Path], config: ArchiveConfig) -> Records:
@@ -319,19 +323,13 @@ def open_events(source: Sequence[Path], config: ArchiveConfig) -> Records:
         SeislatentError: nothing is there, or both kinds are.
     """
     sets = [is_record_set(Path(path)) for path in source]
-    notes: list[str] = []
     if all(sets):
-        records = open_records(source)
-    elif any(sets):
+        return open_records(source)
+    if any(sets):
         raise SeislatentError(f"{', '.join(map(str, source))} are record sets and archives: give one kind at a time")
-    else:
-        parts = [EventArchive(config, path) for path in source]
-        tables = [_table(part.metadata, part.folder.resolve().name) for part in parts]
-        where = np.concatenate([np.stack([np.full(len(t), k), np.arange(len(t))], axis=1) for k, t in enumerate(tables)])
-        records = Records(parts, pd.concat(tables, ignore_index=True), where)
-        notes = [line for part in parts for line in part.notes]
-        if notes:
-            shown = "; ".join(notes[:5]) + (f"; and {len(notes) - 5} more" if len(notes) > 5 else "")
-            log.warning("%s: %s", ", ".join(map(str, source)), shown)
-    records.notes = notes  # type: ignore[attr-defined]
+    parts = [EventArchive(config, path) for path in source]
+    records = Records.joined(parts, [part.folder.resolve().name for part in parts])
+    if notes := records.notes:
+        shown = "; ".join(notes[:5]) + (f"; and {len(notes) - 5} more" if len(notes) > 5 else "")
+        log.warning("%s: %s", ", ".join(map(str, source)), shown)
     return records

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from seislatent.data.gather import Unfit, gather, group_by_sensor
-from seislatent.data.records import COLUMNS, Records
+from seislatent.data.records import Records
 from seislatent.io.archive import Archive
 from seislatent.io.labels import read_labels
 from seislatent.waveform import Waveform
@@ -221,12 +221,4 @@ def open_labelled(source: Sequence[Path], *, window_s: float, before_p_s: float,
             told = [f"{n}: {r}" + (f" ({d})" if d else "") for n, r, d in wrong[["trace_name", "reason", "detail"]].to_numpy()[:5]]
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             log.warning("%d of %d lines cannot be used: %s%s", len(wrong), len(part), "; ".join(told), more)
-    tables = [part.metadata.assign(dataset=part.table_path.parent.resolve().name) for part in parts]
-    table = pd.concat(tables, ignore_index=True)
-    for column, kind in COLUMNS.items():
-        if column not in table:
-            table[column] = pd.Series([None] * len(table), dtype=object)
-        values = table[column]
-        table[column] = values.astype(object).where(values.notna(), None) if kind is str else pd.to_numeric(values).astype(kind)
-    where = np.concatenate([np.stack([np.full(len(t), k), np.arange(len(t))], axis=1) for k, t in enumerate(tables)])
-    return Records(parts, table, where)
+    return Records.joined(parts, [part.table_path.parent.resolve().name for part in parts])

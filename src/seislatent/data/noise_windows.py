@@ -23,7 +23,7 @@ from seislatent.data.archive import PLACE, located_stations, open_archive, rates
 from seislatent.data.archive_inputs import find_inputs
 from seislatent.data.candidates import bands
 from seislatent.data.gather import Unfit, gather, sensor_of
-from seislatent.data.records import Records, _table
+from seislatent.data.records import Records
 from seislatent.data.stations import geodesic, read_stations
 from seislatent.data.travel_times import arrivals_s
 from seislatent.errors import SeislatentError
@@ -314,11 +314,7 @@ def _metadata(table: pd.DataFrame) -> pd.DataFrame:
 def open_noise(source: Sequence[Path], config: NoiseConfig) -> Records:
     """Noise windows of one archive or several; `notes` of the result says what was left out."""
     parts = [NoiseArchive(config, path) for path in source]
-    tables = [_table(part.metadata, part.folder.resolve().name) for part in parts]
-    where = np.concatenate([np.stack([np.full(len(t), k), np.arange(len(t))], axis=1) for k, t in enumerate(tables)])
-    records = Records(parts, pd.concat(tables, ignore_index=True), where)
-    records.notes = [line for part in parts for line in part.notes]  # type: ignore[attr-defined]
-    return records
+    return Records.joined(parts, [part.folder.resolve().name for part in parts])
 
 
 class NoiseBeforeP(Sequence[Waveform]):

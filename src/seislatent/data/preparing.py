@@ -45,6 +45,9 @@ AT_ONCE = 64
 AHEAD = 3
 """Tasks per process that are under way or wait for it."""
 
+MOST_NOTES = 1000
+"""Lines about what a source holds that cannot be used, kept in the store."""
+
 Progress = Callable[[int, int], None]
 """Told how many records of how many are done."""
 
@@ -123,7 +126,8 @@ def prepare_records(
     told |= {"config": plain(recipe.config), "split": plain(splits)}
     earlier = Store(out) if whole else None
     if earlier is not None and not append:
-        if earlier.about.get("runs", [{}])[-1] | {"digest": ""} == json.loads(json.dumps(told, default=str)) | {"digest": ""}:
+        last = earlier.about.get("runs", [{}])[-1]
+        if all(last.get(key) == value for key, value in json.loads(json.dumps(told, default=str)).items()):
             return earlier
         raise SeislatentError(f"{out} holds another store: give another folder with --out, or --append, or --overwrite")
     if append and earlier is None:
@@ -162,7 +166,9 @@ def made_plan(
     reason = recipe.select(table).fillna("").astype(str)
     reason = reason.mask((reason == "") & _repeated(table, earlier), "duplicate record")
     out = np.flatnonzero(reason.to_numpy() != "")
-    left = [Rejected(name=str(table["trace_name"].iloc[i]), reason=str(reason.iloc[i])) for i in out]
+    detail = table["detail"].fillna("").astype(str) if "detail" in table else pd.Series("", index=table.index)
+    left = [Rejected(name=str(table["trace_name"].iloc[i]), reason=str(reason.iloc[i]), detail=detail.iloc[i]) for i in out]
+    left += [Rejected(name=name, reason=why) for name, why in records.left_out]
     chosen = records.select(np.flatnonzero(reason.to_numpy() == ""))
     if not len(chosen):
         counts = ", ".join(f"{name} ({n})" for name, n in reason.value_counts().items())
@@ -315,7 +321,8 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
 
 def _finished(plan: Plan, out: Path, earlier: Store | None) -> Store:
     """Merges the shards; what only the whole table shows is left out with its reason."""
-    runs = [*(earlier.about.get("runs", []) if earlier is not None else []), {**plan.about, "digest": plan.digest()}]
+    this = {**plan.about, "digest": plan.digest(), "notes": plan.records.notes[:MOST_NOTES]}
+    runs = [*(earlier.about.get("runs", []) if earlier is not None else []), this]
     about = {**(earlier.about if earlier is not None else plan.about), "runs": runs}
 
     sifted: list[Rejected] = []

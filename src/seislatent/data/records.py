@@ -50,8 +50,25 @@ class Records(Sequence[Waveform]):
     May be handed to worker processes: files are opened by each process for itself.
     """
 
-    def __init__(self, parts: Sequence[Sequence[Waveform]], metadata: pd.DataFrame, where: np.ndarray) -> None:
+    def __init__(
+        self, parts: Sequence[Sequence[Waveform]], metadata: pd.DataFrame, where: np.ndarray,
+        notes: Sequence[str] = (), left_out: Sequence[tuple[str, str]] = (),
+    ) -> None:  # fmt: skip
         self.parts, self.metadata, self._where = parts, metadata, where
+        self.notes = [*notes]
+        """What the source holds that cannot be used, a line each."""
+        self.left_out = [*left_out]
+        """Name and reason of what would be a record, but has no samples: a pick without a waveform."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Any], names: Sequence[str]) -> Records:
+        """The records of several sources with `metadata` of their own, each under its name; `notes` and `left_out` where they have."""
+        tables = [table_of(part.metadata, name) for part, name in zip(parts, names, strict=True)]
+        where = np.concatenate([np.stack([np.full(len(t), k), np.arange(len(t))], axis=1) for k, t in enumerate(tables)])
+        table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+        notes = [line for part in parts for line in getattr(part, "notes", ())]
+        left_out = [one for part in parts for one in getattr(part, "left_out", ())]
+        return cls(parts, table, where, notes, left_out)
 
     def __len__(self) -> int:
         return len(self._where)
@@ -81,7 +98,8 @@ class Records(Sequence[Waveform]):
         """Some of the records: by a mask (such as `metadata["split"] == "test"`) or by positions."""
         chosen = np.asarray(rows)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        return Records(self.parts, self.metadata.iloc[chosen].reset_index(drop=True), self._where[chosen])
+        table = self.metadata.iloc[chosen].reset_index(drop=True)
+        return Records(self.parts, table, self._where[chosen], self.notes, self.left_out)
 
     def excerpt(self, rows: Any) -> Records:
         """As `select`, with no more of the sources' tables than these records need: what is handed to another process is small."""
@@ -100,7 +118,7 @@ class Records(Sequence[Waveform]):
 
     def with_split(self, split: Sequence[str] | pd.Series) -> Records:
         """The same records with another column `split`."""
-        return Records(self.parts, self.metadata.assign(split=np.asarray(split)), self._where)
+        return Records(self.parts, self.metadata.assign(split=np.asarray(split)), self._where, self.notes, self.left_out)
 
 
 def _told(waveform: Waveform, dataset: Any, split: Any) -> Waveform:
@@ -138,22 +156,23 @@ def open_records(
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
     parts: list[Any] = []
-    tables: list[pd.DataFrame] = []
+    names: list[str] = []
     bad: list[str] = []
     for one in paths:
         for name, part in _parts(one, block_s, bad):
             if isinstance(part, WaveformFiles) and len(part) and (components is not None or physical):
                 part = GatheredFiles(part, part.metadata, components, physical=physical)
             parts.append(part)
-            tables.append(_table(part.metadata, name))
+            names.append(name)
     if bad:
         shown = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
         log.warning("%d of the files cannot be read and are left out: %s", len(bad), shown)
-    if not tables or not sum(map(len, tables)):
+    if not sum(map(len, parts)):
         told = f": {bad[0]}" if bad else ""
         raise SeislatentError(f"no record in {', '.join(map(str, paths))}{told}; give a SeisBench folder, or waveform files")
-    where = np.concatenate([np.stack([np.full(len(t), k), np.arange(len(t))], axis=1) for k, t in enumerate(tables)])
-    return Records(parts, pd.concat([t for t in tables if len(t)], ignore_index=True), where)
+    found = Records.joined(parts, names)
+    found.notes += bad
+    return found
 
 
 def _parts(path: Path, block_s: float | None, bad: list[str]) -> list[tuple[str, Any]]:
@@ -168,7 +187,7 @@ def _parts(path: Path, block_s: float | None, bad: list[str]) -> list[tuple[str,
         return [(path.parent.name, found)]
     if not path.is_dir():
         raise SeislatentError(f"{path} does not exist: give a file or a folder with records")
-    sources = _sources(path)
+    sources = sources_below(path)
     sets: list[tuple[str, Any]] = []
     for source, kind in sources:
         inside = source.relative_to(path).as_posix()
@@ -189,7 +208,7 @@ def _parts(path: Path, block_s: float | None, bad: list[str]) -> list[tuple[str,
     return [(path.name, found)]
 
 
-def _sources(path: Path) -> list[tuple[Path, Any]]:
+def sources_below(path: Path) -> list[tuple[Path, Any]]:
     """Record sets at or below a folder, and what opens each."""
     from seislatent.data.store import Store, is_store  # whose writer knows recipes, which know this file
 
@@ -224,7 +243,7 @@ def _is_native(path: Path) -> bool:
         return False
 
 
-def _table(metadata: pd.DataFrame, name: str) -> pd.DataFrame:
+def table_of(metadata: pd.DataFrame, name: str) -> pd.DataFrame:
     """The table of one source with every column of `COLUMNS`; text is text, missing where it is not given."""
     table = metadata.assign(dataset=name)
     for column, kind in COLUMNS.items():
