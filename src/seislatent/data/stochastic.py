@@ -89,7 +89,8 @@ def seismogram(
 ) -> Array:
     """Ground motion [component time], components Z, N, E, with P at sample `p_sample`, in a unit of `DERIVATIVE`."""
     ray = rays(path.distance_km, source.depth_km)
-    m = fast_length(2 * n)  # room for the filter's tail
+    # room for the filter's tail, which would come round to the beginning: t exp(-2 pi fc t) of the lowest corner
+    m = fast_length(max(2 * n, n + int(4 * sampling_rate_hz / source.corner_hz("S"))))
     f = np.fft.rfftfreq(m, 1 / sampling_rate_hz)
     time_s = (np.arange(n) - p_sample) / sampling_rate_hz
     spectrum = np.zeros((3, len(f)), complex)
@@ -106,7 +107,9 @@ def seismogram(
         moved = scattered_share(source, phase) * white[len(shares) :] + np.einsum("mc,mf->cf", shares, white[: len(shares)])
         amplitude = displacement_spectrum(f, source, path, ray, phase) * response
         spectrum += moved * minimum_phase(amplitude[:2])[[0, 1, 1]]  # N and E share theirs
-    return np.fft.irfft(spectrum * difference * np.sqrt(sampling_rate_hz), m)[:, :n]
+    moving = np.fft.irfft(spectrum * difference * np.sqrt(sampling_rate_hz), m)[:, :n]
+    moving[:, : max(0, p_sample)] = 0  # what is left of the tail's round
+    return moving
 
 
 def mean_spectrum(f: Array, source: Source, path: Path, phase: str, unit: str = "m/s") -> Array:

@@ -95,7 +95,7 @@ def explosion(
     size = drawn["magnitude"] if magnitude is None else float(magnitude)
     drawn["depth_km"] = contained_depth_km(size, 122 * 10 ** rng.uniform(0, 0.5)) if np.isfinite(size) else 1.0
     truth = _given_or_drawn("explosion", asked, drawn)
-    source = Explosion(magnitude=truth["magnitude"], depth_km=truth["depth_km"], s_to_p=1.5 * np.exp(0.3 * rng.standard_normal()))
+    source = Explosion(magnitude=truth["magnitude"], depth_km=truth["depth_km"], s_to_p=3 * np.exp(0.3 * rng.standard_normal()))
     path = draw_path(rng, truth["distance_km"], site)
     return _record(rng, source, path, duration_s, sampling_rate_hz, instrument, unit)
 
