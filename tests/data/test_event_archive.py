@@ -481,3 +481,13 @@ def test_real_continuous_data_with_a_synthetic_catalogue(tmp_path):
     for record in found:
         assert record.data.shape == (3, 2400) and record.sampling_rate_hz == 40 and record.metadata["trace_p_status"] == "predicted"
         assert record.metadata["trace_p_arrival_sample"] == pytest.approx(400, abs=0.5)
+
+
+def test_picks_without_a_waveform_are_counted(source, tmp_path):
+    (p, _s), _ = travel(EVENTS[0], "AAA")
+    far = [("e0", "KO", "AAA", "P", p + 2500, 0, 1), ("e1", "KO", "CCC", "P", p + 2600, 0, 1)]
+    (source / "picks.csv").unlink()
+    put_picks(source, [("e0", "KO", "BBB", "P", p, 0, 1), *far])
+    found = open_events([source], ArchiveConfig(index=str(tmp_path / "index.parquet")))
+    assert sorted(found.left_out) == [("e0_KO.AAA", "no waveform"), ("e1_KO.CCC", "no waveform")]
+    assert list(found.metadata["trace_name"]) == ["e0_KO.BBB..HH"] and found.select([0]).left_out == found.left_out

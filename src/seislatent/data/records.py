@@ -62,7 +62,7 @@ class Records(Sequence[Waveform]):
 
     @classmethod
     def joined(cls, parts: Sequence[Any], names: Sequence[str]) -> Records:
-        """The records of several sources with `metadata` of their own, each under its name; `notes` and `left_out` where they have."""
+        """The records of several sources, each under its name, with what they tell by `metadata`, `notes` and `left_out`."""
         tables = [table_of(part.metadata, name) for part, name in zip(parts, names, strict=True)]
         where = np.concatenate([np.stack([np.full(len(t), k), np.arange(len(t))], axis=1) for k, t in enumerate(tables)])
         table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
