@@ -148,7 +148,7 @@ class Listing(list[dict[str, Any]]):
 
 def presets() -> dict[str, Path]:
     """Every preset's name and file."""
-    found = (p for p in sorted(PRESETS.glob("*/*.yaml")) if p.parent.name != "data")  # those are recipes of `seislatent.stores`
+    found = (p for p in sorted(PRESETS.glob("*/*.yaml")) if p.parent.name not in ("data", "fdsn"))  # of `prepare`, `download`
     return {p.relative_to(PRESETS).with_suffix("").as_posix(): p for p in found}
 
 
