@@ -77,9 +77,10 @@ def times(count: int) -> None:
         p_late.append(int(np.flatnonzero(moved > 1e-4 * moved.max())[0]) - p)
         s_off.append(truth["trace_s_arrival_sample"] - p - 100 * (s_s - p_s))
     share = np.percentile(p_late, (0, 50, 95))
-    print(f"\nArrivals, {count} records of M 1 to 5 at 100 Hz: S - P of the columns within {np.nanmax(np.abs(s_off)):.3f} samples of the"
-          f" table;\n  1e-4 of the peak is passed {share[0]:.0f} samples after P at the earliest, {share[1]:.0f} in the median,"
-          f" {share[2]:.0f} for 95 % of them")  # fmt: skip
+    print(f"\nArrivals, {count} records of M 1 to 5 at 100 Hz")
+    print(f"  S - P of the columns within {np.nanmax(np.abs(s_off)):.3f} samples of the table")
+    print(f"  1e-4 of the peak is passed {share[0]:.0f} samples after P at the earliest, {share[1]:.0f} in the median,", end="")
+    print(f" {share[2]:.0f} for 95 % of them")
 
 
 def oscillator(acceleration: Array, period_s: float, rate: float) -> Array:
