@@ -26,6 +26,7 @@ from seislatent import __version__, config
 from seislatent.config import Nested
 from seislatent.engine import checkpoint
 from seislatent.errors import SeislatentError, UsageError, unknown
+from seislatent.shipped import PRESETS, WEIGHTS
 from seislatent.systems.base import Codec, System
 from seislatent.systems.codec.eqcodec import EQCodec
 
@@ -49,11 +50,6 @@ DATASETS: dict[str, str] = {
     "records": "seislatent.data.record_batches.RecordBatches",
 }
 """Where training records come from: the full name of a class, imported when a run needs it."""
-
-HERE = Path(__file__).parent
-PRESETS = HERE / "presets" if (HERE / "presets").is_dir() else HERE.parents[1] / "presets"
-"""In the package, or beside the sources of a checkout."""
-WEIGHTS = HERE / "weights"
 
 V = TypeVar("V")
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from seislatent import __version__, config
-from seislatent.catalog import PRESETS, known
+from seislatent.catalog import known
 from seislatent.data.preparing import PLAN, Progress, prepare_records
 from seislatent.data.recipe import DataRecipe
 from seislatent.data.splits import SplitConfig
 from seislatent.data.store import Store, is_store
 from seislatent.errors import SeislatentError, unknown
+from seislatent.shipped import PRESETS
 
 log = logging.getLogger(__name__)
 

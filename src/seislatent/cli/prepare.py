@@ -32,14 +32,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def epilog(words: Sequence[str]) -> str:
     """The recipes by name; the keys of the one that is named among the words."""
-    from seislatent import stores
+    import yaml
 
-    known = stores.presets()
+    from seislatent.shipped import PRESETS
+
+    known = {f"data/{path.stem}": path for path in sorted(PRESETS.glob("data/*.yaml"))}
     named = [w for w in words if w in known or w.endswith((".yaml", ".yml"))]
-    if not named:
-        width = max(map(len, known), default=0)
-        return "\n".join(["recipes:", *(f"  {name:{width}}  {stores.preset(name).about}" for name in known)])
-    return keys_text(named[0])
+    if named:
+        return keys_text(named[0])
+    width = max(map(len, known), default=0)
+    about = {name: yaml.safe_load(path.read_text(encoding="utf-8")).get("about", "") for name, path in known.items()}
+    return "\n".join(["recipes:", *(f"  {name:{width}}  {told}" for name, told in about.items())])
 
 
 def keys_text(name: str) -> str:
@@ -58,7 +61,11 @@ def keys_text(name: str) -> str:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Calls `stores.prepare`."""
+    import os
     from pathlib import Path
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read when NumPy is imported, below
+        os.environ.setdefault(name, "1")  # processes share the work; threads that wait for small products only burn the cores
 
     from seislatent import stores
     from seislatent.cli.info import info

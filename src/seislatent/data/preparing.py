@@ -119,21 +119,12 @@ def prepare_records(
         SeislatentError: nothing is left of the source; `out` holds anything else; what a record lacks is no error but counted.
     """
     splits = splits or SplitConfig()
-    if out.exists() and not out.is_dir():
-        raise SeislatentError(f"{out} is a file: give the folder of a store with --out")
-    whole = is_store(out)
     told = {**(about or {}), "source": [str(p) for p in source], "seed": seed}
     told |= {"config": plain(recipe.config), "split": plain(splits)}
-    earlier = Store(out) if whole else None
+    told = json.loads(json.dumps(told, default=str))
+    earlier = _earlier(out, told, append)
     if earlier is not None and not append:
-        last = earlier.about.get("runs", [{}])[-1]
-        if all(last.get(key) == value for key, value in json.loads(json.dumps(told, default=str)).items()):
-            return earlier
-        raise SeislatentError(f"{out} holds another store: give another folder with --out, or --append, or --overwrite")
-    if append and earlier is None:
-        raise SeislatentError(f"{out} is no finished store: finish it, or leave --append away")
-    if earlier is not None and any(earlier.about.get(key) != told.get(key) for key in ("recipe", "config", "split")):
-        raise SeislatentError(f"{out} was made by another recipe, or with other keys: make another store of these records")
+        return earlier
     plan = made_plan(recipe, source, told, splits, seed, earlier, _first(out, earlier))
     _claim(out, plan, earlier)
     todo = [piece for piece in plan.pieces() if not shard_done(out, piece[0])]
@@ -149,6 +140,23 @@ def prepare_records(
         if progress:
             progress(done, len(plan.records))
     return _finished(plan, out, earlier)
+
+
+def _earlier(out: Path, told: dict[str, Any], append: bool) -> Store | None:
+    """The finished store in the folder, which the same call made or which may be appended to; None where there is none."""
+    if out.exists() and not out.is_dir():
+        raise SeislatentError(f"{out} is a file: give the folder of a store with --out")
+    if not is_store(out):
+        if append:
+            raise SeislatentError(f"{out} is no finished store: finish it, or leave --append away")
+        return None
+    earlier = Store(out)
+    last = earlier.about.get("runs", [{}])[-1]
+    if not append and any(last.get(key) != value for key, value in told.items()):
+        raise SeislatentError(f"{out} holds another store: give another folder with --out, or --append, or --overwrite")
+    if append and any(earlier.about.get(key) != told.get(key) for key in ("recipe", "config", "split")):
+        raise SeislatentError(f"{out} was made by another recipe, or with other keys: make another store of these records")
+    return earlier
 
 
 def made_plan(

@@ -31,11 +31,12 @@ def overview(store: Store) -> Picture:
         " magnitude over distance; why records were left out.",
         width_in=11,
         height_in=6.5,
-        draw=lambda canvas: _draw(canvas, table, rejected),
+        draw=lambda canvas: _draw(canvas, table, rejected, f"{name}: {kept:,} records, {left:,} left out"),
     )
 
 
-def _draw(canvas: Figure, table: pd.DataFrame, rejected: pd.DataFrame) -> None:
+def _draw(canvas: Figure, table: pd.DataFrame, rejected: pd.DataFrame, title: str) -> None:
+    canvas.suptitle(title, x=0.01, ha="left", fontsize=11)
     axes = canvas.subplots(2, 3)
     split = table["split"].astype(str) if "split" in table else pd.Series("none", index=table.index)
     names = [s for s in SPLITS if (split == s).any()] + sorted(set(split) - set(SPLITS))
@@ -80,7 +81,7 @@ def _colour(names: Sequence[str], name: str) -> str:
 
 def _counts(axes: Axes, table: pd.DataFrame, split: pd.Series, names: Sequence[str]) -> None:
     """Records of each class (label, category or set), by split."""
-    column = next((c for c in ("label", "trace_category", "dataset") if c in table and table[c].notna().any()), None)
+    column = next((c for c in ("label", "trace_category", "source_type", "dataset") if c in table and table[c].notna().any()), None)
     classes = table[column].astype(str) if column else pd.Series("records", index=table.index)
     order = [*classes.value_counts().index]
     classes = classes.where(classes.isin(order[: _MOST_BARS - 1]), "others") if len(order) > _MOST_BARS else classes
@@ -88,10 +89,11 @@ def _counts(axes: Axes, table: pd.DataFrame, split: pd.Series, names: Sequence[s
     counts = counts.reindex(counts.sum(axis=1).sort_values().index)
     left = np.zeros(len(counts))
     for name in names:
-        axes.barh(counts.index.astype(str), counts[name], left=left, color=_colour(names, name), label=name)
+        axes.barh(counts.index.astype(str), counts[name], height=0.5, left=left, color=_colour(names, name), label=name, zorder=2)
         left += counts[name].to_numpy()
     axes.set_xlabel("records")
-    axes.legend(title="split", fontsize=8, title_fontsize=8)
+    axes.set_ylim(-0.75, max(len(counts), 3) - 0.25)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), fontsize=9, handlelength=1.2, borderaxespad=0.2)
 
 
 def _histogram(axes: Axes, values: pd.Series, split: pd.Series, names: Sequence[str], label: str, powers: bool = False) -> None:
@@ -146,7 +148,8 @@ def _reasons(axes: Axes, rejected: pd.DataFrame) -> None:
     if len(counts) > _MOST_BARS:
         shown = pd.concat([counts[: _MOST_BARS - 1], pd.Series({"other reasons": counts[_MOST_BARS - 1 :].sum()})])
     shown = shown[::-1]
-    bars = axes.barh([str(name)[:40] for name in shown.index], shown.to_numpy(), color=COLOURS[6 % len(COLOURS)])
+    bars = axes.barh([str(name)[:40] for name in shown.index], shown.to_numpy(), height=0.5, color=COLOURS[7], zorder=2)
+    axes.set_ylim(-0.75, max(len(shown), 3) - 0.25)
     axes.bar_label(bars, fontsize=8, padding=2)
     axes.margins(x=0.15)
     return None
