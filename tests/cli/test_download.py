@@ -153,6 +153,9 @@ def test_dry_run_asks_for_no_waveform_and_writes_nothing(run, centre, tmp_path):
 def test_estimates_and_limits(run, centre, tmp_path):
     code, _, err = run(*box(centre, tmp_path / "d", "--query.most_mb", "0.0001"))
     assert code == 1 and "most_mb" in err and centre.count()["dataselect"] == 0
+    code, told, _ = run(*box(centre, tmp_path / "d", "--query.magnitude", "[4, 5]", "--json"))  # narrowed, in the same folder
+    assert code == 0 and told["events"] == 1
+    assert run(*box(centre, tmp_path / "d", "--query.magnitude", "[4, 5]", "--query.most_mb", "1"))[0] == 0
     code, _, err = run(*box(centre, tmp_path / "e", "--query.most_events", "1"))
     assert code == 1 and "more than 1 such events" in err
     code, told, _ = run(*box(centre, tmp_path / "f", "--limit", "1", "--json"))
@@ -161,9 +164,15 @@ def test_estimates_and_limits(run, centre, tmp_path):
     assert told["there"] == 12 and told["counts"] == {"ok": 18, "no data": 6}
 
 
-def test_events_from_elsewhere(run, centre, tmp_path):
+def test_events_from_elsewhere(run, centre, tmp_path, monkeypatch):
     with serving() as (other, url):
         other.event("z", "2020-01-01T01:00:00", 40.0, 30.0, 8.0, 4.5)
+        nonce = {"WWW-Authenticate": 'Digest realm="x", nonce="1", algorithm=MD5, qop="auth"'}
+        other.faults["event"] = [(401, nonce)]  # our password is none of its business
+        monkeypatch.setenv(USER, "alice")
+        monkeypatch.setenv(PASSWORD, "hush-hush")
+        code, _, err = run(*box(centre, tmp_path / "d", "--events", url, "--json"))
+        assert code == 1 and "not allowed" in err and "Authorization" not in other.asked[-1][4]
         code, told, err = run(*box(centre, tmp_path / "d", "--events", url, "--json"))
         assert code == 0 and told["events"] == 1 and centre.count()["event"] == 0, err
     table = tmp_path / "own.csv"
@@ -314,6 +323,18 @@ def test_a_station_service_that_lies(run, centre, tmp_path):
     assert not [p for p in tmp_path.rglob("*") if "evil" in p.name]
 
 
+def test_a_plan_from_a_stranger_leads_nowhere(run, centre, tmp_path):
+    out = tmp_path / "in" / "d"
+    assert run(*box(centre, out))[0] == 0
+    (out / "manifest.jsonl").unlink()
+    for path in (out / ".plan").glob("2020*.json"):
+        path.write_text(path.read_text().replace('"AAA"', '"../../../AAA"'))
+    before = {p for p in tmp_path.rglob("*") if out not in p.parents}
+    code, _, err = run(*box(centre, out))
+    assert code == 1 and "is no plan" in err and "station code" in err
+    assert {p for p in tmp_path.rglob("*") if out not in p.parents} == before
+
+
 def test_responses_that_do_not_come_are_told(run, centre, tmp_path):
     def none(handler, body, asked):
         handler.send(200, body) if isinstance(asked, dict) else handler.send(204)
@@ -342,6 +363,19 @@ def test_a_full_disk(run, centre, tmp_path, monkeypatch):
     assert not [p for p in out.rglob("*") if p.name.endswith(".part")] and not any("BBB" in name for name in files(out))
     monkeypatch.undo()
     assert run(*box(centre, out))[0] == 0 and len(files(out)) == 18
+
+
+def test_a_window_that_comes_in_part_says_so(run, centre, tmp_path):
+    def half(handler, body, asked):
+        codes = [line.split() for line in asked]
+        ends = [str(obspy.UTCDateTime(line[4]) + 20) if line[1] == "AAA" else line[5] for line in codes]
+        body = centre.waveforms([" ".join([*line[:5], end]) for line, end in zip(codes, ends, strict=True)])
+        handler.send(200, body)
+
+    centre.always["dataselect"] = half
+    assert run(*box(centre, tmp_path / "d", "--limit", "1"))[0] == 0
+    told = {row["station"]: row.get("detail", "") for row in manifest(tmp_path / "d") if row["what"] == "waveforms"}
+    assert told["AAA"].startswith("holds 20 of ") and told["BBB"] == ""
 
 
 def test_no_more_at_once_than_allowed(run, centre, tmp_path):

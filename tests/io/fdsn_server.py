@@ -76,8 +76,8 @@ class Centre:
 
     def channel_text(self, q):
         bands = [code[:2] for code in q["channel"].split(",")]
-        rows = ["#Network | Station | Location | Channel | Latitude | Longitude | Elevation | Depth | Azimuth | Dip | Sensor"
-                " | Scale | ScaleFreq | ScaleUnits | SampleRate | StartTime | EndTime"]  # fmt: skip
+        rows = ["#Network | Station | Location | Channel | Latitude | Longitude | Elevation | Depth | Azimuth | Dip"
+                " | SensorDescription | Scale | ScaleFreq | ScaleUnits | SampleRate | StartTime | EndTime"]  # fmt: skip
         for network, station, location, band, lat, lon in self.stations:
             far = locations2degrees(float(q["latitude"]), float(q["longitude"]), lat, lon)
             if band in bands and float(q["minradius"]) <= far <= float(q["maxradius"]):
@@ -211,6 +211,21 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[: len(body) // 2 + 100])
         self.close_connection = True
+
+    def chunked(self, body, last=b"0\r\n\r\n"):
+        """As most centres send: in chunks, without a length."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for at in range(0, len(body), 700):
+            part = body[at : at + 700]
+            self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        self.wfile.write(last)
+        self.close_connection = True
+
+    def chunks_cut(self, body):
+        """The same, ending between two chunks, and at the end of a record: only the last chunk is missing."""
+        self.chunked(body[: len(body) // 1024 * 512], last=b"")
 
     def silent(self, body):
         """No answer at all."""

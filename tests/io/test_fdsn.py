@@ -59,7 +59,13 @@ def test_what_comes_is_what_was_asked_for(centre):
     assert "seislatent/" in centre.asked[0][4]["User-Agent"]
 
 
-@pytest.mark.parametrize("fault", ["cut", "cut_silently", "html", (503, {}), (429, {}), (500, {})])
+def test_an_answer_in_chunks_is_the_same(centre):
+    whole = fetch(service(centre))
+    centre.always["dataselect"] = "chunked"
+    assert fetch(service(centre)) == whole
+
+
+@pytest.mark.parametrize("fault", ["cut", "chunks_cut", "cut_silently", "html", (503, {}), (429, {}), (500, {})])
 def test_a_fault_that_passes_is_tried_again(centre, fault):
     centre.faults["dataselect"] = [fault]
     assert len(fetch(service(centre))) == 3
@@ -70,6 +76,7 @@ def test_a_fault_that_passes_is_tried_again(centre, fault):
     ("fault", "reason", "said"),
     [
         ("cut", "cut off", "broke off"),
+        ("chunks_cut", "cut off", "broke off"),
         ("cut_silently", "damaged", "truncated miniSEED"),
         ("html", "damaged", "text instead of miniSEED"),
         ((503, {}), "busy", "503"),
@@ -110,6 +117,33 @@ def test_a_server_that_does_not_end_is_given_up(centre, fault):
     with pytest.raises(Fault) as told:
         fetch(service(centre, timeout_s=0.3, longest_s=0.5, attempts=1))
     assert told.value.reason == "no answer" and time.monotonic() - begun < 3
+
+
+def test_nothing_at_all_is_cut_off_but_an_answer_of_length_0_is_one(centre):
+    def nothing(handler, body, asked):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.close_connection = True
+
+    centre.always["dataselect"] = nothing
+    with pytest.raises(Fault) as told:
+        fetch(service(centre))
+    assert told.value.reason == "cut off" and centre.count()["dataselect"] == 3
+    centre.always["dataselect"] = lambda handler, body, asked: handler.send(200, b"")
+    assert fetch(service(centre)) == {}
+
+
+def test_redirects_are_followed_but_not_with_a_password(centre, monkeypatch):
+    with serving() as (other, url):
+        other.station("XX", "AAA", 10.0, 10.0)
+        centre.always["dataselect"] = (302, {"Location": f"{url}/fdsnws/dataselect/1/query"})
+        assert len(fetch(service(centre))) == 3 and other.count()["dataselect"] == 1
+        monkeypatch.setenv(fdsn.USER, "alice")
+        monkeypatch.setenv(fdsn.PASSWORD, "hush-hush")
+        with pytest.raises(Fault) as told:
+            fetch(service(centre))
+        assert told.value.reason == "redirected" and other.count()["dataselect"] == 1
 
 
 def test_nobody_listens():
@@ -263,6 +297,25 @@ def test_miniseed_that_is_cut_is_not_taken(cut):
         records_by_id(raw[:512] + b"\0" * 512, WINDOWS)
 
 
+def test_samples_that_are_not_those_of_the_record_are_not_taken():
+    raw = bytearray(mseed(trace("XX", "AAA", "", "BHZ", START, START + 60)))
+    raw[300] ^= 0x10
+    with pytest.raises(Fault, match="integrity"):
+        records_by_id(bytes(raw), WINDOWS)
+
+
+def test_bytes_at_random_are_damaged_and_nothing_else():
+    raw, rng = mseed(trace("XX", "AAA", "", "BHZ", START, START + 60)), np.random.default_rng(0)
+    for k in range(200):
+        body = bytearray(raw[:512]) if k % 2 else bytearray(rng.bytes(rng.integers(1, 2000)))
+        for at in rng.integers(0, min(len(body), 64), 3):
+            body[at] = rng.integers(256)
+        try:
+            records_by_id(bytes(body), WINDOWS)
+        except Fault as fault:
+            assert fault.reason == "damaged"
+
+
 TEXT = "#Network|Station\n{net}|{sta}|{loc}|BHZ|10.0|20.0|5.0|0.0|0.0|-90.0|STS|1|1|M/S|20.0|2000-01-01T00:00:00|\n"
 
 
@@ -360,6 +413,17 @@ def test_a_catalogue_with_doctype_or_cut_is_no_catalogue(centre):
         centre.always["event"] = lambda handler, body, asked, answer=answer: handler.send(200, answer)
         with pytest.raises(Fault, match="damaged"):
             box_events(query, service(centre, attempts=1))
+
+
+def test_a_service_without_limit_and_one_without_events(centre):
+    centre.event("a", START + 5, 10, 10, 10, 5)
+    query = Query(start_time="2020-01-01", end_time="2020-01-02")
+    refuse = lambda handler, body, asked: handler.send(400 if "limit" in asked else 200, body)  # noqa: E731
+    centre.always["event"] = refuse
+    assert len(box_events(query, service(centre))[0]) == 1
+    centre.always["event"] = (404, {})
+    with pytest.raises(SeislatentError, match=r"no event service.*--events"):
+        box_events(query, service(centre))
 
 
 @pytest.mark.parametrize(

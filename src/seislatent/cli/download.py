@@ -8,7 +8,7 @@ What is asked for, and about how much, is said before it begins; --dry-run ends 
 stopped when it is given again, and asks only for what is missing. Keys of the query and of the manners towards the service are
 options: --query.magnitude "[4, 7]", --service.requests_per_second 1; seislatent download QUERY --help tells them.
 
-Restricted data: set SEISLATENT_FDSN_USER and SEISLATENT_FDSN_PASSWORD in the environment.
+Restricted data: set SEISLATENT_FDSN_USER and SEISLATENT_FDSN_PASSWORD in the environment; they go to --from alone.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     manners = config.load(Manners, None, keys["service"], option="--service.")
     events: Service | Path | None = None
     if args.events is not None:
-        events = Path(args.events) if Path(args.events).is_file() else Service(args.events, manners)
+        events = Path(args.events) if Path(args.events).is_file() else Service(args.events, manners, secret=("", ""))
     with Bar("channels") as progress:
         work = Download(
             query, Service(args.centre, manners), args.out, events=events, limit=args.limit, ask_again=args.ask_again,

@@ -23,7 +23,7 @@ import pandas as pd
 
 from seislatent import config
 from seislatent.data.download_fetch import RESPONSES, Fetch, Row, asked, path_of, requests, rows_of
-from seislatent.data.download_plan import COLUMNS, event_folder, plan_event
+from seislatent.data.download_plan import event_folder, kept_plan, plan_event
 from seislatent.errors import SeislatentError
 from seislatent.io.catalogues import read_events, write_events
 from seislatent.io.event_fields import event_table
@@ -35,6 +35,8 @@ from seislatent.io.fdsn_queries import Query, box_events, find_target
 log = logging.getLogger(__name__)
 
 ABOUT, PLAN = "download.json", ".plan"
+LIMITS = ("most_events", "most_mb")
+"""Keys of a query that do not change what is asked for."""
 
 
 @dataclass
@@ -83,11 +85,12 @@ class Download:
     ) -> None:  # fmt: skip
         self.query, self.service, self.out, self.limit, self.dry = query, service, Path(out), limit, dry
         self.source, self.ask_again = service if events is None else events, ask_again
+        self._same = False
         self.progress, self.say, self.told = progress or (lambda done, total: None), say, Told()
         self.about = {
             "format": "seislatent download 1", "service": service.url,
             "events": str(self.source.resolve()) if isinstance(self.source, Path) else self.source.url,
-            "query": config.plain(query),
+            "query": {key: value for key, value in config.plain(query).items() if key not in LIMITS},
         }  # fmt: skip
         self._claim()
 
@@ -98,12 +101,16 @@ class Download:
                 there = json.loads(path.read_text("utf-8"))
             except ValueError:
                 there = None
-            if there != json.loads(json.dumps(self.about)):
+            self._same = there == json.loads(json.dumps(self.about))
+            if not self._same and last_rows(self.out):
                 raise SeislatentError(f"{self.out} holds the download of another query or service ({ABOUT}): give another folder")
+            if not self._same and not self.dry:  # nothing has been asked for yet but the plan
+                shutil.rmtree(self.out / PLAN, ignore_errors=True)
         elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise SeislatentError(f"{self.out} is there already and holds no download: give another folder with --out")
-        elif not self.dry:
+        if not self.dry:
             put_file(path, json.dumps(self.about, indent=2).encode())
+            self._same = True
 
     def run(self) -> Told:
         """All of it.
@@ -140,7 +147,7 @@ class Download:
     def _kept(self, name: str) -> Any:
         path = self.out / PLAN / f"{name}.json"
         try:
-            return json.loads(path.read_text("utf-8")) if path.is_file() else None
+            return json.loads(path.read_text("utf-8")) if self._same and path.is_file() else None
         except ValueError:
             return None
 
@@ -193,7 +200,7 @@ class Download:
     # windows ----------------------------------------------------------------------------------------------------------------
 
     def _windows(self, events: pd.DataFrame) -> pd.DataFrame:
-        """One row per channel and event: `COLUMNS` of the plan, and `event`, the folder's name."""
+        """One row per channel and event: the columns of a plan, and `event`, the folder's name."""
         parts = []
         for _, event in events.iterrows():
             name = event_folder(event)
@@ -203,7 +210,11 @@ class Download:
                 self._note(bad)
                 self._keep(name, table.to_dict("records"))
             else:
-                table = pd.DataFrame(kept, columns=COLUMNS)
+                try:
+                    table = kept_plan(kept)
+                except (ValueError, TypeError, KeyError) as error:
+                    where = self.out / PLAN / f"{name}.json"
+                    raise SeislatentError(f"{where} is no plan ({error}): delete it, and the service is asked again") from None
             if not len(table):
                 self._note([f"{name}: the service knows no such channel within these distances"])
             parts.append(table.assign(event=name))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from seislatent.io.event_fields import iso
 from seislatent.io.fdsn import Fault, Line, Manners, Service
-from seislatent.io.fdsn_answers import Id, records_by_id, station_parts
+from seislatent.io.fdsn_answers import Id, covered, records_by_id, station_parts
 from seislatent.io.fdsn_manifest import Manifest, key_of, put_file
 
 RESPONSES = ".responses"
@@ -28,6 +28,9 @@ STATIONS_AT_ONCE = 20
 """In one request for responses."""
 HALVED = frozenset({"too large", "damaged", "cut off"})
 """Reasons for which a request for several is made again in halves, so that only the one that is at fault is lost."""
+
+WHOLE = 0.98
+"""A window of which less has come is told so in the manifest."""
 
 Row = dict[str, Any]
 """A window: the columns of a plan, and `event`, the folder's name."""
@@ -50,7 +53,7 @@ def asked(row: Row) -> Row:
 
 
 def path_of(out: Path, row: Row) -> Path:
-    """The file of a window; its codes were checked when the station service named them."""
+    """The file of a window; its codes were checked when the plan was made or read."""
     return out / "waveforms" / row["event"] / f"{'.'.join(id_of(row))}.mseed"
 
 
@@ -155,6 +158,10 @@ class Fetch:
         if raw is not None:
             path = path_of(self.out, row)
             done = {"status": "ok", **put_file(path, raw), "file": path.relative_to(self.out).as_posix()}
+            window = row["start_ns"], row["end_ns"]
+            seconds, whole = covered(raw, window), (window[1] - window[0]) / 1e9
+            if seconds < WHOLE * whole:
+                done["detail"] = f"holds {seconds:.0f} of {whole:.0f} s"
         self._settle(row, done)
 
     def _write_off(self, rows: Sequence[Row], fault: Fault) -> None:

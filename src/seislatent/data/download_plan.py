@@ -8,6 +8,7 @@ Nothing here is kept or written.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from seislatent.data.stations import geodesic
 from seislatent.data.travel_times import KM_PER_DEGREE, arrivals_s
 from seislatent.io.event_fields import iso
 from seislatent.io.fdsn import Fault, Service
-from seislatent.io.fdsn_answers import channel_table
+from seislatent.io.fdsn_answers import channel_table, checked
 from seislatent.io.fdsn_queries import Query
 
 BYTES_PER_SAMPLE = 1.5
@@ -32,6 +33,18 @@ def event_folder(event: pd.Series) -> str:
     """Name of an event's folder: its time, and eight hexadecimal digits of its id, which may hold anything."""
     digest = hashlib.sha256(str(event["source_id"]).encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{iso(int(event['origin_ns']))[:19].replace('-', '').replace(':', '')}_{digest}"
+
+
+def kept_plan(rows: Any) -> pd.DataFrame:
+    """A plan as it was kept in a folder.
+
+    Raises:
+        ValueError: it is none, or names codes that would lead out of the folder.
+    """
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("start_ns", "end_ns", "bytes"), np.int64))
+    for codes in table[COLUMNS[:4]].to_numpy(object).tolist():
+        checked(*codes)
+    return table
 
 
 def plan_event(query: Query, event: pd.Series, service: Service) -> tuple[pd.DataFrame, list[str]]:

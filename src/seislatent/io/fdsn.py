@@ -185,7 +185,8 @@ def _whole(response: Any, read1: Callable[[int], bytes], packed: bool, most: int
             raise _TooLong
         if time.monotonic() > end:
             raise TimeoutError("the answer takes too long")
-    if left or (unpack is not None and not unpack.eof and size):
+    silent = response.status == 200 and claimed is None and not response.chunked and not size
+    if left or silent or (unpack is not None and not unpack.eof and size):
         raise IncompleteRead(b"", left)
     return b"".join(parts)
 
@@ -212,7 +213,7 @@ class Service:
     Args:
         name: a name that ObsPy knows, or a base URL.
         manners: rates, times, attempts.
-        secret: user and password for restricted data; None takes them from the environment.
+        secret: user and password for restricted data, two empty texts for none; None takes them from the environment.
 
     Raises:
         UsageError: no such data centre.
@@ -295,9 +296,7 @@ class Service:
         self._watch.begin()
         self.requests += 1
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                call(out)
+            call(out)
         except Exception as error:
             raise self._fault(error) from None  # ObsPy's chain may hold what was sent
         return out.getvalue()
@@ -314,6 +313,8 @@ class Service:
             return Fault("no data", f"{self.url} has nothing for this request")
         if status in (413, 414):
             return Fault("too large", f"{self.url} answers {status}")
+        if status is not None and 300 <= status < 400:
+            return Fault("redirected", f"{self.url} answers {status}, which is not followed with a password: {said}")
         if status in _REFUSED:
             return Fault(_REFUSED[status], f"{self.url} answers {status}: {said}")
         if status is not None and status >= 400:

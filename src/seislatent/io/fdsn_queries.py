@@ -123,7 +123,14 @@ def box_events(query: Query, service: Service) -> tuple[pd.DataFrame, list[str]]
         SeislatentError: there are more than `most_events`.
         Fault: the service fails.
     """
-    found = [ask(service, {**part, "limit": query.most_events + 1}) for part in _boxes(query)]
+    found = []
+    for part in _boxes(query):
+        try:
+            found.append(ask(service, {**part, "limit": query.most_events + 1}))
+        except Fault as fault:
+            if fault.reason != "bad request":
+                raise
+            found.append(ask(service, part))  # `limit` is an option that a service may lack
     table = pd.concat([part for part, _ in found], ignore_index=True).drop_duplicates("source_id")
     if len(table) > query.most_events:
         raise SeislatentError(
@@ -169,6 +176,10 @@ def ask(service: Service, asked: dict[str, Any]) -> tuple[pd.DataFrame, list[str
     except Fault as fault:
         if fault.reason == "no data":
             return event_table([]), []
+        if fault.reason == "no such service":
+            raise SeislatentError(
+                f"{service.url} has no event service (404): name another one with --events, such as USGS, EMSC or ISC"
+            ) from fault
         raise
 
 
