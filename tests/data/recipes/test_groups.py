@@ -13,7 +13,7 @@ import pytest
 
 from seislatent import config
 from seislatent.data.recipe import Rejected
-from seislatent.data.recipes.groups import Groups
+from seislatent.data.recipes.groups import Groups, predicted_s
 from seislatent.errors import SeislatentError
 from seislatent.waveform import Channel, Waveform
 
@@ -158,7 +158,8 @@ def test_bands_beyond_the_windows_rate_are_refused():
 @pytest.mark.skipif("SEISLATENT_RECORDS" not in os.environ, reason="set SEISLATENT_RECORDS to the folder of real records")
 def test_real_groups_align_on_their_picks():
     root = Path(os.environ["SEISLATENT_RECORDS"])
-    recipe = Groups(config.load(Groups.Config, {"picks": ["pick_t2_sample"], "before_s": 15, "after_s": 30, "band_hz": [0.05, 1]}))
+    settings = {"picks": ["pick_t2_sample"], "before_s": 15, "after_s": 30, "band_hz": [0.05, 1], "predict": False}
+    recipe = Groups(config.load(Groups.Config, settings))
     records = recipe.open([root / "teleseismic_P_aimbat"])
     table = records.metadata
     assert (recipe.select(table) == "no pick").sum() == 504  # the fourth event has no pick of any kind
@@ -166,6 +167,20 @@ def test_real_groups_align_on_their_picks():
     found = [one.record for one in recipe.make([records[int(i)] for i in rows], [np.random.default_rng(0)] * len(rows))]
     stack = np.mean([w.data[0, 130:250] for w in found], axis=0)
     assert stack.std() > 0.7 * np.mean([w.data[0, 130:250].std() for w in found])  # coherent: 40 unrelated ones would give 0.16
+
+
+@pytest.mark.skipif("SEISLATENT_RECORDS" not in os.environ, reason="set SEISLATENT_RECORDS to the folder of real records")
+def test_p_is_predicted_where_nobody_picked_it():
+    recipe = Groups(config.load(Groups.Config, {"picks": ["pick_t2_sample"]}))
+    records = recipe.open([Path(os.environ["SEISLATENT_RECORDS"], "teleseismic_P_aimbat")])
+    table = records.metadata
+    assert (recipe.select(table) == "").all()
+    lag_s = predicted_s(table) - table["pick_t0_sample"] / table["trace_sampling_rate_hz"]
+    assert abs(lag_s.median()) < 0.01 and lag_s.abs().max() < 1, "SAC's t0 is theoretical, of a model close to ours"
+    row = int(np.flatnonzero((table["source_id"] == "2012.01.23.16.04").to_numpy())[0])
+    (one,) = recipe.make([records[row]], [np.random.default_rng(0)])
+    assert one.record.metadata["trace_pick"] == "predicted"
+    assert one.record.metadata["trace_pick_sample"] == pytest.approx(200, abs=1)
 
 
 def test_the_response_is_removed_where_an_inventory_is_given(tmp_path):

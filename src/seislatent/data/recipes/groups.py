@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from seislatent.data.archive import ArchiveConfig, open_events
 from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.data.records import Records
+from seislatent.data.travel_times import arrivals_s
 from seislatent.errors import SeislatentError
 from seislatent.prepare import condition
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark, marked
@@ -45,8 +46,10 @@ class GroupsConfig:
     """What the records of a group have in common."""
     smallest_group: int = 10
     """Groups with fewer records are left out, after all records are made."""
-    picks: tuple[str, ...] = ("trace_p_arrival_sample",)
-    """Columns of the arrival, the first that a record has: picked or theoretical."""
+    picks: tuple[str, ...] = ("trace_p_arrival_sample", "pick_t0_sample")
+    """Columns of the arrival, the first that a record has: picked or theoretical (pick_t0_sample: SAC's t0)."""
+    predict: bool = True
+    """Where a record has none, P as iasp91 predicts it from depth, distance and the record's start after the origin."""
     before_s: float = 20.0
     """The window begins this many seconds before the pick."""
     after_s: float = 60.0
@@ -102,8 +105,12 @@ class Groups(DataRecipe):
         c = self.config
         reason = pd.Series("", index=table.index, dtype=object)
         there = [column for column in c.picks if column in table]
-        picked = table[there].apply(pd.to_numeric, errors="coerce").notna().any(axis=1) if there else False
-        reason = reason.mask(~pd.Series(picked, index=table.index), "no pick")
+        picked = pd.Series(False, index=table.index)
+        for column in there:
+            picked |= pd.to_numeric(table[column], errors="coerce").notna()
+        if c.predict:
+            picked |= predicted_s(table).notna()
+        reason = reason.mask(~picked, "no pick")
         if c.distance_deg is not None:
             far = pd.Series(np.nan, index=table.index)
             for column, unit in (("path_ep_distance_deg", 1.0), ("path_ep_distance_km", KM_PER_DEG)):
@@ -140,6 +147,8 @@ class Groups(DataRecipe):
         """The window of one record of one or several components."""
         c = self.config
         pick, column = next(((s, p) for p in c.picks if (s := mark(record, p)) is not None), (None, ""))
+        if pick is None and c.predict:
+            pick, column = _predicted(record), "predicted"
         if pick is None:
             return Rejected(name=name, reason="no pick")
         if c.quantity != "as recorded" and motion(record) is None:
@@ -205,6 +214,32 @@ class Groups(DataRecipe):
         """Groups that came out too small."""
         size = table["group"].groupby(table["group"]).transform("size")
         return pd.Series("", index=table.index, dtype=object).mask(size < self.config.smallest_group, "group too small")
+
+
+def predicted_s(table: pd.DataFrame) -> pd.Series:
+    """First P of iasp91 in seconds after the record's start; NaN where depth, distance, or start and origin are not known.
+
+    The start after the origin is `b_s` (the SAC header b, the file's reference being the origin), or start_ns less the origin time.
+    """
+
+    def number(column: str) -> pd.Series:
+        return pd.to_numeric(table[column], errors="coerce") if column in table else pd.Series(np.nan, index=table.index)
+
+    distance_km = number("path_ep_distance_km").fillna(number("path_ep_distance_deg") * KM_PER_DEG)
+    start_s = number("b_s")
+    if {"source_origin_time", "start_ns"} <= {*table.columns}:
+        origin = pd.to_datetime(table["source_origin_time"], utc=True, errors="coerce", format="mixed")
+        start = pd.to_datetime(number("start_ns").where(lambda ns: ns != 0), utc=True)
+        start_s = start_s.fillna((start - origin).dt.total_seconds())
+    p_s, _ = arrivals_s(distance_km.to_numpy(float), number("source_depth_km").to_numpy(float))
+    return pd.Series(p_s, index=table.index) - start_s
+
+
+def _predicted(record: Waveform) -> float | None:
+    """Sample of the predicted P of one record."""
+    start = record.start_ns if record.start_ns else np.nan
+    found = float(predicted_s(pd.DataFrame([record.metadata | {"start_ns": start}])).iloc[0])
+    return found * record.sampling_rate_hz if math.isfinite(found) else None
 
 
 def motion(record: Waveform) -> Motion | None:
