@@ -5,12 +5,30 @@ import math
 import pytest
 import torch
 
+from seislatent.errors import SeislatentError
+from seislatent.losses.amplitude_phase import stft_amplitude_phase
+from seislatent.losses.focal_frequency import focal_frequency
+from seislatent.losses.hyperspherical import hyper_spherical
+from seislatent.losses.logarithmic import mean_squared_logarithmic
+from seislatent.losses.mel import multiscale_mel
 from seislatent.losses.spectral import multiscale_stft
-from seislatent.losses.waveform import FLOOR, negative_snr, relative_squared_error
+from seislatent.losses.waveform import FLOOR, absolute_error, negative_snr, relative_squared_error, squared_error
+from seislatent.losses.wavelet import wavelet
 
 LOSSES = {
+    "absolute_error": absolute_error,
+    "squared_error": squared_error,
+    "mean_squared_logarithmic": mean_squared_logarithmic,
+    "hyper_spherical": hyper_spherical,
+    "focal_frequency": focal_frequency,
+    "focal_frequency logarithmic": lambda x, y, **named: focal_frequency(x, y, 0.5, logarithmic=True, **named),
+    "stft amplitude": lambda x, y, **named: stft_amplitude_phase(x, y, **named).amplitude,
+    "stft phase": lambda x, y, **named: stft_amplitude_phase(x, y, **named).phase,
+    "multiscale_mel": lambda x, y, **named: multiscale_mel(x, y, 40.0, logarithmic=False, **named),
+    "multiscale_mel logarithmic": lambda x, y, **named: multiscale_mel(x, y, 40.0, **named),
+    "wavelet": wavelet,
     "multiscale_stft": multiscale_stft,
-    "multiscale_stft logarithmic": lambda x, y: multiscale_stft(x, y, logarithmic=True),
+    "multiscale_stft logarithmic": lambda x, y, **named: multiscale_stft(x, y, logarithmic=True, **named),
     "relative_squared_error": relative_squared_error,
     "negative_snr": negative_snr,
 }
@@ -51,12 +69,68 @@ def test_one_value_per_record_of_its_own(name):
     torch.testing.assert_close(LOSSES[name](x, y), alone, rtol=1e-4, atol=1e-5)
 
 
+@each
+def test_nothing_comes_from_what_is_not_valid(name):
+    x, y = unit_noise(8, (3, 2, 300)).requires_grad_(), unit_noise(9, (3, 2, 300))
+    everywhere = torch.ones(x.shape, dtype=torch.bool)
+    torch.testing.assert_close(LOSSES[name](x, y, valid=everywhere), LOSSES[name](x, y))
+    valid = everywhere.clone()
+    valid[0, :, 250:] = False  # padding
+    valid[1, 1] = False  # a dead component
+    valid[2] = False  # no record at all
+    value = LOSSES[name](x, y, valid=valid)
+    spoiled = LOSSES[name](torch.where(valid, x, torch.nan), torch.where(valid, y, 7), valid=valid)
+    torch.testing.assert_close(value, spoiled, rtol=0, atol=0)
+    spoiled.sum().backward()
+    assert torch.isfinite(x.grad).all() and not x.grad[~valid].any() and x.grad[valid].abs().sum() > 0
+    assert value[2] == 0
+    dead = LOSSES[name](x[1:2, :1], y[1:2, :1])  # a record with one dead component is the record without it
+    torch.testing.assert_close(value[1:2], dead, rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_float32_inside_whatever_comes(name):
+    x, y = unit_noise(10).to(torch.bfloat16).requires_grad_(), unit_noise(11)
+    outside = LOSSES[name](x.float(), y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = LOSSES[name](x, y)
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
+    inside.sum().backward()
+    assert x.grad.dtype == torch.bfloat16 and torch.isfinite(x.grad).all()
+
+
+# the weight of the focal ones holds its gradient back: see test_sample_losses.py
+@pytest.mark.parametrize("name", [name for name in LOSSES if not name.startswith("focal")])
+def test_gradients_are_those_of_the_value(name):
+    x, y = (unit_noise(seed, (2, 2, 70)).double() for seed in (12, 13))
+    windows = {} if "stft" not in name and "mel" not in name else {"windows": (8, 16)}
+    assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, y, **windows), x.requires_grad_(), atol=1e-4)
+
+
+@each
+def test_shapes_that_do_not_fit(name):
+    x = unit_noise(14)
+    with pytest.raises(SeislatentError, match="one shape"):
+        LOSSES[name](x, x[:, 0])
+    with pytest.raises(SeislatentError, match="one shape"):
+        LOSSES[name](x, x[..., :1])
+    with pytest.raises(SeislatentError, match="without samples"):
+        LOSSES[name](x[..., :0], x[..., :0])
+    with pytest.raises(SeislatentError, match="give booleans"):
+        LOSSES[name](x, x, valid=torch.ones(x.shape))
+    one = x[..., :1]
+    assert torch.isfinite(LOSSES[name](one, -one)).all()  # one sample is short, but a record
+
+
 def test_values_by_hand():
     x, y = torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[1.0, 0.0, 4.0]]])
     torch.testing.assert_close(relative_squared_error(x, y), torch.tensor([5 / 17]))
     torch.testing.assert_close(negative_snr(x, y), torch.tensor([10 * math.log10(5 / 17)]))
     torch.testing.assert_close(relative_squared_error(0 * y, y), torch.ones(1))
     assert negative_snr(0 * y, 0 * y) == 0
+    torch.testing.assert_close(absolute_error(x, y), torch.tensor([1.0]))
+    torch.testing.assert_close(squared_error(x, y), torch.tensor([5 / 3]))
 
 
 def test_spectral_value_by_hand():
@@ -76,6 +150,7 @@ def test_stated_blindness():
     assert multiscale_stft(-x, x).abs().max() < 1e-5
     burst, hum = torch.zeros(1, 1, 600), torch.full((1, 1, 600), 0.1)
     burst[..., 300] = 0.1 * math.sqrt(600)
-    for loss in (relative_squared_error, negative_snr):
+    for loss in (squared_error, relative_squared_error, negative_snr):
         torch.testing.assert_close(loss(x[:1] + burst, x[:1]), loss(x[:1] + hum, x[:1]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(absolute_error(x + 0.1 * x.sign(), x), absolute_error(x + hum, x), rtol=1e-4, atol=0)
     torch.testing.assert_close(negative_snr(30 * unit_noise(7), 30 * x), negative_snr(unit_noise(7), x), rtol=1e-4, atol=1e-4)

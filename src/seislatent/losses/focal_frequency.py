@@ -41,7 +41,6 @@ def focal_frequency(
     apart = torch.fft.rfft(both.estimate - both.reference, norm="ortho")
     size = apart.detach().abs()
     if logarithmic:
-        # |X - Y|^0 is 1 at an error of 0 as well, which the quotient would keep
         size = torch.log1p(size**alpha)
         weight = size / size.amax(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
     else:

@@ -43,8 +43,8 @@ def multiscale_mel(
     norms over bands; otherwise as in EnCodec (equation 2.61), alpha = 1:  mean |M(x) - M(y)| + root mean square (M(x) - M(y)).
     Hop is a quarter window; M is the magnitude of the short-time spectrum in the bands of `mel_bank`.
 
-    The mel scale, 2595 log10(1 + f / 700 Hz), is that of ears: below 20 Hz it is linear within 1.4 %, and 64 such bands are the
-    plain spectrum. `corner_hz`, 1 Hz here, is where bands start to widen; 700 gives the paper's.
+    The mel scale, 2595 log10(1 + f / 700 Hz), is that of ears: up to 20 Hz it is straight within 0.4 %, so that such bands
+    are those of the plain spectrum. `corner_hz`, 1 Hz here, is where bands start to widen; 700 gives the paper's.
 
     0 to infinity; in the unit of the records, logarithms in nepers. Give records of about unit variance: `floor` is in their unit.
     Blind to phase (a record and its negative: 0) and to where in a band energy lies; with few bands to fine structure of high
@@ -54,7 +54,7 @@ def multiscale_mel(
     total = both.reference.new_zeros(len(reference))
     for window in several_windows(windows):
         bank = mel_bank(window, sampling_rate_hz, bands, corner_hz=corner_hz, low_hz=low_hz, high_hz=high_hz)
-        weights = torch.as_tensor(bank).to(both.reference)
+        weights = torch.tensor(bank).to(both.reference)  # a copy: what the cache holds is read-only
         x, y = (weights @ magnitude(z, window) for z in (both.estimate, both.reference))
         total = total + both.mean((x - y).abs())
         if logarithmic:

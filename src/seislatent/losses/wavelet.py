@@ -56,14 +56,11 @@ def wavelet(
         (x, high), (y, high_reference) = halves(x, kind), halves(y, kind)
         total = total + factor * both.mean((high - high_reference).abs())
         if level == 0 and modulus_weight:
-            m, m_reference = (length(h) for h in (high, high_reference))
-            total = total + factor * modulus_weight * both.mean((m - m_reference).abs())
+            m, m_reference = (torch.linalg.vector_norm(h, dim=1, keepdim=True) for h in (high, high_reference))
+            # one modulus for all channels: it counts for each that says something, so that a dead one does not thin it
+            alive = torch.ones_like(high[..., :1]) if both.valid is None else both.valid.any(-1, keepdim=True)
+            total = total + factor * modulus_weight * both.mean((m - m_reference).abs() * alive)
     return total + factors[-1] * both.mean((x - y).abs())
-
-
-def length(high: Float[Tensor, "batch channel half"]) -> Float[Tensor, "batch half"]:
-    """Length of the vector of channels at each place, with gradient 0 where it is 0."""
-    return torch.linalg.vector_norm(high, dim=1)
 
 
 def halves(
