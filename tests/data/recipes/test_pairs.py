@@ -187,7 +187,8 @@ def test_the_appendix_as_its_program_does_it():
 
 @pytest.mark.parametrize(("name", "keys"), [("pairs", {}), ("pairs_appendix", APPENDIX)])
 def test_presets_are_what_the_docs_say(name, keys):
-    assert config.load(PairsConfig, yaml.safe_load((PRESETS / f"{name}.yaml").read_text())["config"]) == PairsConfig(**keys)
+    chosen = {"category": "earthquake_local", "magnitude_missing": "reject", "estimate_p": False} if keys else {}
+    assert config.load(PairsConfig, yaml.safe_load((PRESETS / f"{name}.yaml").read_text())["config"]) == PairsConfig(**keys, **chosen)
 
 
 @pytest.mark.parametrize("peak", ["record", "component"])
@@ -281,12 +282,14 @@ def test_selection_by_the_table():
         "source_magnitude": [3.5, 4, 4, 3.4, 4, 5, np.nan],
     }  # fmt: skip
     table = pd.DataFrame(rows)
-    told = ["", "rate below 80 Hz", "not earthquake_local", "magnitude below 3.5", "no P", "", "no magnitude"]
+    told = ["", "rate below 80 Hz", "noise", "magnitude below 3.5", "", "", ""]
     assert list(Pairs(PairsConfig()).select(table)) == told
-    free = Pairs(PairsConfig(category=None, magnitude_from=None, estimate_p=True)).select(table)
-    assert list(free) == ["", "rate below 80 Hz", "", "", "", "", ""]
-    bare = table[["trace_sampling_rate_hz", "trace_p_arrival_sample"]]
-    assert list(Pairs(PairsConfig(magnitude_from=None)).select(bare))[:4] == ["", "rate below 80 Hz", "", ""]
+    strict = PairsConfig(category="earthquake_local", magnitude_missing="reject", estimate_p=False, kinds=("earthquake", "noise"))
+    told = ["", "rate below 80 Hz", "not earthquake_local", "magnitude below 3.5", "no P", "", "no magnitude"]
+    assert list(Pairs(strict).select(table)) == told
+    bare = table[["trace_sampling_rate_hz"]]
+    assert list(Pairs(PairsConfig()).select(bare))[:4] == ["", "rate below 80 Hz", "", ""]
+    assert set(Pairs(PairsConfig(kinds=("earthquake",))).select(bare)) == {"rate below 80 Hz", "not told what it shows"}
 
 
 def test_configs_that_cannot_be_are_told():

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.errors import SeislatentError
 from seislatent.prepare.excerpt import marked
+from seislatent.prepare.kinds import kinds
 from seislatent.prepare.marks import moved
 from seislatent.prepare.motion import QUANTITIES, Motion, motion_of
 from seislatent.prepare.resample import SAME_RATE, Resampler
@@ -51,13 +52,17 @@ class PairsConfig:
     """Length of a window in samples (40.96 s at 100 Hz)."""
     lowest_rate_hz: float = 80.0
     """Records of a lower native rate, in Hz, are left out: they lack what is to be learnt."""
-    category: str | None = "earthquake_local"
-    """Only records whose trace_category is this; null takes all. Sources without that column are taken whole."""
+    kinds: tuple[str, ...] = ("earthquake", "")
+    """What records may show, by the words of the source: earthquake, explosion, noise; the empty text is what nobody told."""
+    category: str | None = None
+    """Only records whose trace_category is exactly this, such as STEAD's earthquake_local; null asks for none."""
     magnitude_from: float | None = 3.5
-    """The smallest magnitude; null takes all, and records without a magnitude."""
+    """The smallest magnitude; null takes all."""
+    magnitude_missing: Literal["keep", "reject"] = "keep"
+    """What becomes of records without a magnitude."""
     p_column: str = "trace_p_arrival_sample"
     """Which arrival is P: another column, such as a calculated one, where there are no picks."""
-    estimate_p: bool = False
+    estimate_p: bool = True
     """Where a record has no P, take the sample at which the vertical's variance rises (trace_p_status is then 'estimated')."""
     before_p_s: tuple[float, float] = (1.0, 10.0)
     """A window begins this long before P at least and at most, in seconds, drawn evenly from what the record allows."""
@@ -128,11 +133,16 @@ class Pairs(DataRecipe):
             reason[(reason == "") & wrong.astype(bool)] = text
 
         rule(_number(table, "trace_sampling_rate_hz") < c.lowest_rate_hz * (1 - SAME_RATE), f"rate below {c.lowest_rate_hz:g} Hz")
-        if c.category is not None and "trace_category" in table and table["trace_category"].notna().any():
-            rule(table["trace_category"].fillna("").astype(str) != c.category, f"not {c.category}")
-        if c.magnitude_from is not None:
-            size = _number(table, "source_magnitude")
+        shown = kinds(table)
+        for kind in sorted(set(shown) - {*c.kinds}):
+            rule(shown == kind, kind or "not told what it shows")
+        if c.category is not None:
+            told = table["trace_category"] if "trace_category" in table else pd.Series("", index=table.index)
+            rule(told.fillna("").astype(str) != c.category, f"not {c.category}")
+        size = _number(table, "source_magnitude")
+        if c.magnitude_missing == "reject":
             rule(size.isna(), "no magnitude")
+        if c.magnitude_from is not None:
             rule(size < c.magnitude_from, f"magnitude below {c.magnitude_from:g}")
         if not c.estimate_p:
             rule(_number(table, c.p_column).isna(), "no P")
