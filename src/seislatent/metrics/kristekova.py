@@ -36,8 +36,8 @@ GOODNESS = {"tfeg": "tfem", "tfpg": "tfpm", "teg": "tem", "tpg": "tpm", "feg": "
 """Goodness of fit -> the misfit it is made from."""
 VERBAL_SCALE = ((4.0, "poor"), (6.0, "fair"), (8.0, "good"), (math.inf, "excellent"))
 """Goodness of fit below each value, for A = 10 (Anderson 2004; Kristekova et al. 2009; table 2.8 of seed 004)."""
-CHUNK = {"cpu": 1 << 17, "cuda": 1 << 25}
-"""Values of one wavelet transform worked on at once: what stays in a core's cache; what fills a GPU."""
+CHUNK = {"cpu": 1 << 20, "cuda": 1 << 27}
+"""Bytes of one part of a wavelet transform worked on at once: what stays in a core's cache; what fills a GPU."""
 
 Map = Float[Tensor, "*trace frequency time"]
 Totals = dict[str, Tensor]
@@ -93,8 +93,8 @@ def kristekova(
     Works in float64 where either signal is (integers count as float64), else in float32. No gradient.
 
     A silent reference (all components with the global normalisation, the component itself with the local one): where the estimate
-    is silent too, misfits are 0; else envelope misfits are +inf and phase misfits 1, the goodness of fit 0. A silent estimate has
-    envelope misfit 1 (single value, one component) but phase misfit 0: look at EG and PG together.
+    is silent too, misfits are 0; else envelope misfits are +inf and phase misfits 1, the goodness of fit 0. A silent estimate of a
+    reference that is not: every envelope is missed (EM 1, EG 3.68 for one component) and every phase opposite (PM 1, PG 0).
 
     Raises SeislatentError where shapes or devices differ, a sample is not finite, there are fewer than two samples, or a quantity,
     the band, the rate or a parameter makes no sense.
@@ -102,7 +102,8 @@ def kristekova(
     names = _checked_names(quantities, normalization, best, exponent)
     x, y = _checked_signals(estimate, reference)
     shape = x.shape
-    x, y = (v.reshape(-1, shape[-2] if joint_components and v.ndim > 1 else 1, shape[-1]) for v in (x, y))
+    components = shape[-2] if joint_components and x.ndim > 1 and x.numel() else 1
+    x, y = (v.reshape(math.prod(shape[:-1]) // components, components, shape[-1]) for v in (x, y))
     f = logarithmic_frequencies(band_hz, frequencies)
     wanted = {GOODNESS.get(name, name) for name in names}
     # groups of records whose samples, without the frequency axis, are worked on at once
@@ -133,20 +134,23 @@ def _misfits(x: Tensor, y: Tensor, rate_hz: float, f: NDArray[np.float64], w0: f
     """Misfits [group component ...] by name, of groups of components [group component time]."""
     x, x_exponent = _levelled(x)
     y, y_exponent = _levelled(y)
-    totals = _totals(x, y, torch.ldexp(torch.ones_like(x[:, :1, :1]), x_exponent - y_exponent), rate_hz, f, w0, wanted)
-    silent = (v.abs().amax(-1 if local else (1, 2), keepdim=True).reshape(len(v), -1, 1) == 0 for v in (y, x))
-    no_reference, no_estimate = silent
+    ratio = torch.ldexp(torch.ones_like(x[:, :1, :1]), x_exponent - y_exponent).clamp(max=torch.finfo(x.dtype).max)
+    totals = _totals(x, y, ratio, rate_hz, f, w0, wanted)
+    no_estimate = (x == 0).all(-1)
+    no_reference = (y == 0).all(-1) if local else (y == 0).all(-1).all(-1, keepdim=True)
     misfit = {}
     for name in wanted:
         domain, kind = name[:-2], name[-2]
         norm = totals[domain + "r"]
         if not local:
             norm = norm.amax(tuple(range(1, norm.ndim)), keepdim=True)
-        # a denominator that underflows has no phase to be wrong, and an envelope of nothing is right
-        value = torch.nan_to_num(totals[domain + kind] / norm, nan=0.0, posinf=math.inf, neginf=-math.inf)
-        missed = torch.where(no_estimate, 0.0, math.inf if kind == "e" else 1.0)
-        mask, missed = (v.reshape(*v.shape[:2], *[1] * (value.ndim - 2)) for v in (no_reference, missed))
-        misfit[name] = torch.where(mask, missed.to(value.dtype), value)
+        numerator = totals[domain + kind]
+        nothing, unheard = (v.reshape(*v.shape, *[1] * (numerator.ndim - 2)) for v in (no_reference, no_estimate))
+        if kind == "p":  # the phase of nothing would be that of its zeros' signs; it counts as opposite everywhere
+            numerator = torch.where(unheard, totals[domain + "r"], numerator)
+        value = torch.where((numerator == 0) & (norm == 0), 0.0, numerator / norm)
+        missed = torch.where(unheard, 0.0, math.inf if kind == "e" else 1.0).to(value.dtype)
+        misfit[name] = torch.where(nothing, missed, value)
     return misfit
 
 
@@ -216,7 +220,8 @@ def _levelled(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _chunk(x: Tensor) -> int:
-    return CHUNK.get(x.device.type, CHUNK["cpu"])
+    """Values worked on at once."""
+    return max(1, CHUNK.get(x.device.type, CHUNK["cpu"]) // x.element_size())
 
 
 def _checked_names(quantities: Iterable[str], normalization: str, best: float, exponent: float) -> list[str]:
@@ -239,6 +244,8 @@ def _checked_signals(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tenso
             f"cannot compare an estimate of shape {tuple(estimate.shape)} with a reference of shape {tuple(reference.shape)}:"
             " cut or resample them to the same samples"
         )
+    if estimate.shape[-1] < 2:
+        raise SeislatentError(f"traces of {estimate.shape[-1]} samples have no frequencies: give at least 2")
     if estimate.device != reference.device:
         raise SeislatentError(f"the estimate is on {estimate.device} and the reference on {reference.device}: move one of them")
     for name, signal in (("estimate", estimate), ("reference", reference)):
