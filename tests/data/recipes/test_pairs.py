@@ -188,7 +188,8 @@ def test_the_appendix_as_its_program_does_it():
 @pytest.mark.parametrize(("name", "keys"), [("pairs", {}), ("pairs_appendix", APPENDIX)])
 def test_presets_are_what_the_docs_say(name, keys):
     chosen = {"category": "earthquake_local", "magnitude_missing": "reject", "estimate_p": False} if keys else {}
-    assert config.load(PairsConfig, yaml.safe_load((PRESETS / f"{name}.yaml").read_text())["config"]) == PairsConfig(**keys, **chosen)
+    found = config.load(PairsConfig, yaml.safe_load((PRESETS / f"{name}.yaml").read_text())["config"])
+    assert found == PairsConfig(**keys, **chosen)
 
 
 @pytest.mark.parametrize("peak", ["record", "component"])

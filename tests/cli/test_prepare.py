@@ -1,0 +1,102 @@
+"""`seislatent prepare` and what `seislatent info` tells of a store."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from seislatent.data.synthetic import earthquake
+from seislatent.io.seisbench import write_seisbench
+from seislatent.waveform import Channel
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Thirty synthetic earthquakes of two stations each, one of them with a component that is dead."""
+    rng = np.random.default_rng(2)
+    waveforms = []
+    for i in range(60):
+        made = earthquake(rng, 30.0, 50.0, magnitude=2.0, distance_km=20)
+        channels = tuple(Channel(network="XX", station=f"S{i % 2}", code=f"HH{c}", component=c) for c in "ZNE")
+        told = made.metadata | {"source_id": f"ev{i // 2}", "trace_name": f"r{i:02d}"}
+        data = made.data * np.array([[0], [1], [1]], np.float32) if i == 5 else made.data
+        waveforms.append(made.with_data(data, did="a test", channels=channels, start_ns=(i // 2) * 10**13 + 10**15, metadata=told))
+    return write_seisbench(tmp_path_factory.mktemp("prepared") / "set", waveforms)
+
+
+def test_from_a_folder_to_a_store(run, source, tmp_path):
+    code, told, err = run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store", "--json")
+    assert code == 0 and "60 of 60 records" in err
+    assert told["kind"] == "store" and told["records"] == 179 and told["leaks"] == [] and told["rejected"] == {"dead component": 1}
+    assert set(told["splits"]) == {"train", "dev", "test"} and sum(told["splits"].values()) == 179
+    assert told["sampling_rate_hz"] == {"40.0": 179} and told["recipe"] == "data/codec" and told["events"] == 30
+    again = run("info", tmp_path / "store", "--json")[1]
+    assert again == told
+    assert (tmp_path / "store" / "overview.png").read_bytes()[:4] == b"\x89PNG"
+    code, told, _ = run("info", tmp_path / "store", "--out", tmp_path / "look.svg", "--json")
+    assert code == 0 and told["figure"].endswith("look.svg") and b"signal-to-noise" in (tmp_path / "look.svg").read_bytes()
+    assert "exists" in run("info", tmp_path / "store", "--out", tmp_path / "look.svg")[2]
+    code, _, err = run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store", "--recipe.sampling_rate_hz", "20")
+    assert code == 1 and "another store" in err
+    code, told, _ = run(
+        "prepare", "data/codec", "--data", source, "--out", tmp_path / "store", "--recipe.sampling_rate_hz", "20",
+        "--split.by", "station", "--overwrite", "--json",
+    )  # fmt: skip
+    assert code == 0 and told["sampling_rate_hz"] == {"20.0": 179} and told["kept_apart"] == ["station"] and told["leaks"] == []
+
+
+def test_the_leak_is_found(run, source, tmp_path):
+    """What `info` calls proof must see a leak where there is one."""
+    from seislatent.data.shards import open_table, write_table
+
+    run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store")
+    path = tmp_path / "store" / "records.parquet"
+    file, about = open_table(path)
+    table = file.read()
+    rows = table["split"].to_pylist()
+    at = next(i for i, name in enumerate(rows) if name == "test")
+    rows[at] = "train"
+    write_table(table.set_column(table.column_names.index("split"), "split", [rows]), path, about)
+    _, told, _ = run("info", tmp_path / "store", "--json")
+    assert len(told["leaks"]) == 1 and told["leaks"][0]["splits"] == "test, train" and told["leaks"][0]["by"] == "event"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["data/marmera"], "data/marmara"),
+        (["data/codec", "--recipe.sampling_rate", "20"], "sampling_rate_hz"),
+        (["data/codec", "--split.by", "evnt"], "event"),
+    ],
+)
+def test_names_that_are_not_known(run, source, tmp_path, words, line):
+    code, _, err = run("prepare", *words, "--data", source, "--out", tmp_path / "store")
+    assert code and line in err and len(err.strip().splitlines()) == 1 and not (tmp_path / "store").exists()
+
+
+def test_folders_that_are_not_ours_stay(run, source, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    code, _, err = run("prepare", "data/codec", "--data", source, "--out", tmp_path / "mine", "--overwrite")
+    assert code == 1 and "no store" in err and (tmp_path / "mine" / "thesis.txt").exists()
+    code, _, err = run("prepare", "data/codec", "--data", tmp_path / "nowhere", "--out", tmp_path / "store")
+    assert code == 1 and "nowhere does not exist" in err
+
+
+def test_help_and_list_name_every_recipe(run, capsys):
+    from seislatent import stores
+
+    listed = {row["name"] for row in run("list", "--json")[1]["recipes"]}
+    text = run("prepare", "--help")[1]
+    assert listed == set(stores.presets()) and all(name in text for name in listed)
+    told = run("prepare", "data/pairs", "--help")[1]
+    assert "--recipe.samples 4096" in told and "Length of a window in samples" in told and "--split.by event" in told
+
+
+@pytest.mark.parametrize("name", ["data/codec", "data/pairs", "data/marmara", "data/groups", "data/labelled", "data/noise"])
+def test_info_tells_the_keys_of_a_recipe(run, name):
+    code, told, _ = run("info", name, "--json")
+    assert code == 0 and told["kind"] == "data recipe" and all(row["meaning"] for row in told["keys"])
+    assert json.dumps(told)
