@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -94,8 +95,13 @@ def _cosines(x: Tensor, lengths: Tensor) -> Tensor:
     starts = lengths.cumsum(0) - lengths
     y = torch.empty_like(x)
     for length in lengths.unique().tolist():
-        place = torch.arange(length).double() + 0.5
-        matrix = (math.sqrt(2 / length) * torch.cos(math.pi / length * place[:, None] * place)).to(x)
         inside = (starts[lengths == length, None] + torch.arange(length)).to(x.device)
-        y[..., inside] = x[..., inside] @ matrix
+        y[..., inside] = x[..., inside] @ _matrix(length).to(x)
     return y
+
+
+@lru_cache(maxsize=16)
+def _matrix(length: int) -> Tensor:
+    with torch.inference_mode(False):  # or the matrix could not be used where gradients are taken
+        place = torch.arange(length, dtype=torch.float64) + 0.5
+        return math.sqrt(2 / length) * torch.cos(math.pi / length * place[:, None] * place)
