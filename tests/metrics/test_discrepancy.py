@@ -112,7 +112,7 @@ def test_bad_input_is_told():
     x = normal(10, 2)
     for a, b, more, words in [
         (x, x[:1], {}, "at least 2"), (x, x / 0, {}, "NaN"), (x, x[:, :1], {}, "same"), (0 * x, 0 * x, {}, "bandwidths"),
-        (x, x, {"kernel": "gausian"}, "did you mean 'gaussian'"), (x, x, {"bandwidths": [0.0]}, "bandwidths"),
+        (x, x, {"kernel": "gaussain"}, "did you mean 'gaussian'"), (x, x, {"bandwidths": [0.0]}, "bandwidths"),
         (x, x, {"bandwidths": []}, "bandwidths"), (x, x, {"permutations": -1}, "permutations"),
         (x, x, {"events": ["a"] * 10}, "both"), (x, x, {"events": ["a"] * 9, "other_events": ["b"] * 10}, "one per record"),
         (x, x, {"events": ["a"] * 10, "other_events": ["a"] * 10}, "two events"),

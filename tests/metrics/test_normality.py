@@ -51,7 +51,7 @@ def test_what_is_normal_passes_and_what_is_not_is_named():
     x[:, 1] += 0.2
     x[:, 2] *= 1.2
     x[:, 3] = torch.sign(x[:, 3])
-    found = quick(x)
+    found = quick(x, energy_records=500)
     assert found.rejected.tolist() == [False, True, True, True, False, False]
     assert found.identity_p_value < 1e-6 and found.energy_p_value == pytest.approx(1 / 40)
     good = quick(normal(2, 300, 6, seed=5))
@@ -124,7 +124,8 @@ def test_bad_input_is_told():
     for latents, more, words in [
         (x[:1], {}, "at least 2"), (x / 0, {}, "NaN"), (x[0], {}, "record feature"),
         (x, {"events": ["a"] * 10}, "one event"),
-        (x, {"correction": "bonferoni"}, "unknown correction"), (x, {"level": 0.0}, "level"), (x, {"simulations": 0}, "simulations"),
+        (x, {"correction": "bonferroni"}, "unknown correction"), (x, {"level": 0.0}, "level"),
+        (x, {"simulations": 0}, "simulations"),
         (x, {"events": [1.0] * 9 + [math.nan]}, "missing"),
     ]:  # fmt: skip
         with pytest.raises(SeislatentError, match=words):
