@@ -100,6 +100,14 @@ def test_float32_inside_whatever_comes(name):
     assert x.grad.dtype == torch.bfloat16 and torch.isfinite(x.grad).all()
 
 
+@each
+def test_all_of_it_stays_on_the_device_of_the_records(name):
+    """The meta device has shapes and no numbers, and refuses to be mixed with another, as a GPU does."""
+    x = unit_noise().to("meta")
+    for valid in (None, torch.ones_like(x, dtype=torch.bool)):
+        assert LOSSES[name](x, x, valid=valid).device.type == "meta"
+
+
 # the weight of the focal ones holds its gradient back: see test_sample_losses.py
 @pytest.mark.parametrize("name", [name for name in LOSSES if not name.startswith("focal")])
 def test_gradients_are_those_of_the_value(name):

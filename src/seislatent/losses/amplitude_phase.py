@@ -44,8 +44,8 @@ def stft_amplitude_phase(
 
         amplitude = 1/2 (|X| - |Y|)^2,    phase = 1/2 |p(X) - p(Y)|^2 = 1 - cos(angle of X - angle of Y),
 
-    Takaki et al. (2019, "STFT spectral loss for training a neural speech waveform model", equations 4 to 8; seed 004, equations
-    2.62 to 2.67), with means in place of sums so that long and short windows weigh the same, and with p(X) = X / root(|X|^2 +
+    Takaki et al. (2019, "STFT spectral loss for training a neural speech waveform model"; seed 004, equations 2.62 to
+    2.67), with means in place of sums so that long and short windows weigh the same, and with p(X) = X / root(|X|^2 +
     floor^2) in place of X / |X|: a bin of magnitude below `floor` (records of unit variance: 60 dB down) loses its phase
     smoothly, and the gradient stays below 1 / floor where X / |X| has none.
 

@@ -23,7 +23,7 @@ def hyper_spherical(
     """(1 - cos angle)^2 between the samples of estimate and reference, mean over the channels of a record.
 
     Seed 004, equation 2.55, takes the absolute value of the scalar product and so loses the sign of the cosine; here it stays, as
-    in Mettes et al. (2019, "Hyperspherical prototype networks", equation 3). Without it a record upside down would be a perfect
+    in Mettes et al. (2019, "Hyperspherical prototype networks"). Without it a record upside down would be a perfect
     estimate. Each channel has one sample of `floor` (its root mean square) joined on, so that silence has a direction too:
 
         cos = (mean x y + floor^2) / root((mean x^2 + floor^2) (mean y^2 + floor^2)).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
@@ -26,7 +27,9 @@ def in_full(loss: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(loss)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         first = next(_tensors([*args, *kwargs.values()]), None)
-        with torch.autocast("cpu" if first is None else first.device.type, enabled=False):
+        device = "cpu" if first is None else first.device.type
+        off = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else contextlib.nullcontext()
+        with off:
             return loss(*(_full(a) for a in args), **{name: _full(a) for name, a in kwargs.items()})  # type: ignore[arg-type]
 
     return call
