@@ -136,7 +136,6 @@ def test_the_list_is_the_seed_s():
     assert sum(t.depth_km for t in query.targets) == 9196
     assert len({t.name for t in query.targets}) == 16 == len({t.time for t in query.targets})
     assert not any(name.startswith("fdsn/") for name in catalog.presets())
-    assert download.folder() == catalog.PRESETS
 
 
 def test_dry_run_asks_for_no_waveform_and_writes_nothing(run, centre, tmp_path):

@@ -55,15 +55,11 @@ def epilog(words: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def folder() -> Path:
-    """`catalog.PRESETS` without what else the catalog imports: a download needs no torch."""
-    here = Path(__file__).parents[1]
-    return here / "presets" if (here / "presets").is_dir() else here.parents[1] / "presets"
-
-
 def presets() -> dict[str, Path]:
     """Every ready query's name and file."""
-    return {f"fdsn/{p.stem}": p for p in sorted(folder().glob("fdsn/*.yaml"))}
+    from seislatent.shipped import PRESETS
+
+    return {f"fdsn/{p.stem}": p for p in sorted(PRESETS.glob("fdsn/*.yaml"))}
 
 
 def preset(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""List presets, data recipes, baselines and datasets, by the names that the other verbs take."""
+"""List presets, data recipes, ready downloads, baselines and datasets, by the names that the other verbs take."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Calls `catalog.listing`."""
     from seislatent import catalog, stores
+    from seislatent.cli import download
 
     recipes = [{"name": name, "about": stores.preset(name).about} for name in stores.presets()]
+    queries = [{"name": name, "about": download.preset(name)["about"]} for name in download.presets()]
     names = {"baselines": sorted(catalog.BASELINES), "datasets": sorted(catalog.DATASETS)}
-    return {"presets": [*catalog.listing()], "recipes": recipes, **names}
+    return {"presets": [*catalog.listing()], "recipes": recipes, "downloads": queries, **names}
 
 
 def text(result: dict[str, Any]) -> str:
@@ -27,7 +29,8 @@ def text(result: dict[str, Any]) -> str:
     rows = [["NAME", "SYSTEM", "WEIGHTS", "ABOUT"], *[[str(v) for v in row.values()] for row in result["presets"]]]
     names = [f"{what}: {', '.join(result[what]) or 'none'}" for what in ("baselines", "datasets")]
     recipes = [["DATA RECIPE", "ABOUT"], *[[row["name"], row["about"]] for row in result["recipes"]]]
-    return "\n".join([columns(rows), "", columns(recipes), "", *names])
+    queries = [["DOWNLOAD", "ABOUT"], *[[row["name"], row["about"]] for row in result["downloads"]]]
+    return "\n".join([columns(rows), "", columns(recipes), "", columns(queries), "", *names])
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

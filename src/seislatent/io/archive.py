@@ -27,7 +27,7 @@ from obspy import Stream, UTCDateTime
 from seislatent.errors import SeislatentError
 from seislatent.io.archive_index import TRACE, files_below, index, keep_index, kept_index
 from seislatent.io.files import from_stream, read_stream, samples_ns
-from seislatent.io.pieces import _duration_us, _index, _read_records, _start_us
+from seislatent.io.pieces import durations_us, read_records, record_headers, starts_us
 from seislatent.io.plugins import detect, load, one_line
 from seislatent.waveform import Waveform
 
@@ -234,7 +234,7 @@ class Archive:
             if records is None:
                 return from_stream(self._stream(name, path, start_ns, end_ns))
             rows = records.rows(wanted, start_ns, end_ns)
-            return from_stream(_read_records(path, records.places[rows], records.length, str(path))) if len(rows) else []
+            return from_stream(read_records(path, records.places[rows], records.length, str(path))) if len(rows) else []
         except (SeislatentError, OSError) as error:
             told = str(error) if isinstance(error, SeislatentError) else f"{path} cannot be read: {one_line(error)}"
             if told not in self.bad:
@@ -297,15 +297,15 @@ class _Records:
 
 
 def _record_table(path: Path) -> _Records | None:
-    found = _index(path)
+    found = record_headers(path)
     if found is None:
         return None
     places, headers, length = found
     names = ("network", "station", "location", "code")
     keys, owner = np.unique(headers[list(names)], return_inverse=True)
     ids = [tuple(key[name].decode("ascii", "replace").strip() for name in names) for key in keys]
-    start = _start_us(headers)
-    return _Records(places, length, ids, owner.ravel(), start, start + _duration_us(headers))  # type: ignore[arg-type]
+    start = starts_us(headers)
+    return _Records(places, length, ids, owner.ravel(), start, start + durations_us(headers))  # type: ignore[arg-type]
 
 
 def _is_sds(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from obspy import read_inventory
 
 from seislatent.io.event_fields import Told, time_ns
 from seislatent.io.fdsn import Fault
-from seislatent.io.pieces import _HEADER, _duration_us, _record_length, _start_us
+from seislatent.io.pieces import HEADER, durations_us, record_length, starts_us
 from seislatent.io.plugins import _plugin, _silent, one_line
 
 Id = tuple[str, str, str, str]
@@ -142,8 +142,8 @@ def records_by_id(body: bytes, windows: Mapping[Id, tuple[int, int]]) -> tuple[d
         Fault: anything in it is no miniSEED record, the last one is not whole, or samples cannot be decoded.
     """
     places = _places(body)
-    table = np.frombuffer(b"".join(body[a : a + 48] for a, _ in places), _HEADER)
-    start, lasts = _start_us(table) * 1000, _duration_us(table) * 1000
+    table = np.frombuffer(b"".join(body[a : a + 48] for a, _ in places), HEADER)
+    start, lasts = starts_us(table) * 1000, durations_us(table) * 1000
     found: dict[Id, dict[bytes, int]] = {}
     other: dict[str, int] = {}
     for (a, b), row, begin, long in zip(places, table, start.tolist(), lasts.tolist(), strict=True):
@@ -164,7 +164,7 @@ def _places(body: bytes) -> list[tuple[int, int]]:
     """First and one past the last byte of every record. Raises Fault."""
     places, at = [], 0
     while at < len(body):
-        length = _record_length(body[at : at + 512])
+        length = record_length(body[at : at + 512])
         if length is None:
             raise Fault("damaged", _strange(body, at))
         if at + length > len(body):
@@ -177,8 +177,8 @@ def _places(body: bytes) -> list[tuple[int, int]]:
 def covered(raw: bytes, window: tuple[int, int]) -> float:
     """How many seconds of a window (nanoseconds) the records of one channel last; overlaps count twice."""
     places = _places(raw)
-    table = np.frombuffer(b"".join(raw[a : a + 48] for a, _ in places), _HEADER)
-    start, lasts = _start_us(table) * 1000, _duration_us(table) * 1000
+    table = np.frombuffer(b"".join(raw[a : a + 48] for a, _ in places), HEADER)
+    start, lasts = starts_us(table) * 1000, durations_us(table) * 1000
     inside = np.minimum(start + lasts, window[1]) - np.maximum(start, window[0])
     return float(np.maximum(inside, 0).sum() / 1e9)
 

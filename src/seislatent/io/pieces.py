@@ -15,7 +15,7 @@ from seislatent.io.plugins import load
 from seislatent.io.traces import from_stream, samples_ns
 from seislatent.waveform import Waveform
 
-_HEADER = np.dtype(
+HEADER = np.dtype(
     [
         ("sequence", "S6"), ("quality", "S1"), ("reserved", "S1"), ("station", "S5"), ("location", "S2"), ("code", "S3"),
         ("network", "S2"), ("year", ">u2"), ("day", ">u2"), ("hour", "u1"), ("minute", "u1"), ("second", "u1"), ("unused", "u1"),
@@ -26,7 +26,7 @@ _HEADER = np.dtype(
 """The fixed part of a record's header (SEED manual 2.4, chapter 8), big-endian."""
 
 
-def _record_length(header: bytes) -> int | None:
+def record_length(header: bytes) -> int | None:
     """Bytes of the record, from blockette 1000 in the chain that starts at `header`; None for what is no plain data record."""
     if len(header) < 64 or header[6:7] not in b"DRQM" or header[6:7] == b"":
         return None
@@ -43,25 +43,25 @@ def _record_length(header: bytes) -> int | None:
     return None
 
 
-def _index(path: Path) -> tuple[NDArray, NDArray, int] | None:
+def record_headers(path: Path) -> tuple[NDArray, NDArray, int] | None:
     """Places and headers of all data records, and their length in bytes.
 
     None for a file that is not one row of equal, big-endian records; control headers of full SEED between them are stepped over.
     """
     size = path.stat().st_size
     with path.open("rb") as handle:
-        lengths = [_record_length(handle.read(512)) or 0, 4096, 512]
+        lengths = [record_length(handle.read(512)) or 0, 4096, 512]
     for length in lengths:
         if not length or size % length:
             continue
         records = np.memmap(path, dtype=np.uint8, mode="r", shape=(size // length, length))
-        headers = records[:, :48].copy().view(_HEADER)[:, 0]
+        headers = records[:, :48].copy().view(HEADER)[:, 0]
         data = np.isin(headers["quality"], [b"D", b"R", b"Q", b"M"]) & (headers["day"] >= 1) & (headers["day"] <= 366)
         control = np.isin(headers["quality"], [b"V", b"A", b"S", b"T"]) & np.char.isdigit(headers["sequence"])
         rows = np.flatnonzero(data)
         if len(rows) and (data | control).all():
             asked = rows[np.unique(np.linspace(0, len(rows) - 1, 1000, dtype=int))]
-            if {_record_length(bytes(records[i, :512])) for i in asked} == {length}:
+            if {record_length(bytes(records[i, :512])) for i in asked} == {length}:
                 return rows, headers[rows], length
     return None
 
@@ -73,14 +73,14 @@ def pieces(path: str | Path, piece_bytes: int = 1 << 22, *, shown: str = "") -> 
     `shown` is the name for error lines, where it is not the path.
     """
     path = Path(path)
-    found = _index(path)
+    found = record_headers(path)
     if found is None:
         yield from from_stream(load(str(path), "MSEED", shown or str(path)))
         return
     places, headers, length = found
     keys = headers[["network", "station", "location", "code", "quality"]]
     _, first, owner = np.unique(keys, return_index=True, return_inverse=True)
-    start_us, duration_us = _start_us(headers), _duration_us(headers)
+    start_us, duration_us = starts_us(headers), durations_us(headers)
     for one in np.argsort(first, kind="stable"):  # ids in the order of the file
         rows = np.flatnonzero(owner == one)
         gap_us = start_us[rows[1:]] - start_us[rows[:-1]] - duration_us[rows[:-1]]
@@ -92,7 +92,7 @@ def pieces(path: str | Path, piece_bytes: int = 1 << 22, *, shown: str = "") -> 
             )
 
 
-def _start_us(headers: NDArray) -> NDArray[np.int64]:
+def starts_us(headers: NDArray) -> NDArray[np.int64]:
     """Start of each record in microseconds since 1970, without the corrections: good enough to put runs in order."""
     years = (headers["year"].astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
     names = ("day", "hour", "minute", "second", "fraction")
@@ -101,7 +101,7 @@ def _start_us(headers: NDArray) -> NDArray[np.int64]:
     return seconds * 1_000_000 + fraction * 100
 
 
-def _duration_us(headers: NDArray) -> NDArray[np.float64]:
+def durations_us(headers: NDArray) -> NDArray[np.float64]:
     """How long each record lasts in microseconds; factor and multiplier as in the SEED manual (negative ones divide)."""
     parts = np.stack([headers["factor"], headers["multiplier"]]).astype(float)
     safe = np.where(parts == 0, 1.0, parts)
@@ -117,7 +117,7 @@ def _run_pieces(path: Path, run: NDArray, samples: NDArray, length: int, count: 
     start_ns, done = 0, 0
     for at in range(0, len(run), count):
         before = int(samples[at - 1]) if at else 0
-        found = _read_records(path, run[max(at - 1, 0) : at + count], length, shown)
+        found = read_records(path, run[max(at - 1, 0) : at + count], length, shown)
         for i, trace in enumerate(found):
             (waveform,) = from_stream([trace])
             if i == 0 and at and trace.stats.npts >= before:
@@ -132,7 +132,7 @@ def _run_pieces(path: Path, run: NDArray, samples: NDArray, length: int, count: 
             yield waveform
 
 
-def _read_records(path: Path, rows: NDArray, length: int, shown: str) -> Stream:
+def read_records(path: Path, rows: NDArray, length: int, shown: str) -> Stream:
     """Some records of a file, through ObsPy."""
     with path.open("rb") as handle:
         parts = []
