@@ -228,10 +228,10 @@ def test_penalty_stands_between_the_records():
 
 
 def test_penalty_teaches_the_judge_and_only_it():
-    judge = torch.nn.Linear(8, 1)
-    made = torch.randn(4, 8, requires_grad=True)
-    gradient_penalty(judge, torch.randn(4, 8), made).mean().backward()
-    assert judge.weight.grad.abs().sum() > 0 and made.grad is None
+    judge = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Softplus(), torch.nn.Linear(4, 1))  # bent, so that places matter
+    record, made = torch.randn(2, 4, 8)
+    gradient_penalty(judge, record.requires_grad_(), made.requires_grad_()).mean().backward()
+    assert judge[0].weight.grad.abs().sum() > 0 and record.grad is None and made.grad is None
     silent = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Softplus(), torch.nn.Linear(4, 1))
     for parameter in silent.parameters():
         torch.nn.init.zeros_(parameter)

@@ -54,7 +54,7 @@ def test_least_at_identity(name):
 
 @each
 @pytest.mark.parametrize("amplitude", [0.0, 1e-7])
-@pytest.mark.parametrize("of_reference", [0.0, 1e-7, 1.0])
+@pytest.mark.parametrize("of_reference", [0.0, 1e-7, 1.0, 1e9])
 def test_finite_on_silence_and_faint_records(name, amplitude, of_reference):
     x = (amplitude * unit_noise(2)).requires_grad_()
     value = LOSSES[name](x, of_reference * unit_noise(3))
@@ -106,6 +106,18 @@ def test_all_of_it_stays_on_the_device_of_the_records(name):
     x = unit_noise().to("meta")
     for valid in (None, torch.ones_like(x, dtype=torch.bool)):
         assert LOSSES[name](x, x, valid=valid).device.type == "meta"
+
+
+@pytest.mark.gpu
+@each
+def test_the_same_on_a_gpu(name):
+    found = []
+    for device in ("cpu", "cuda"):
+        x = unit_noise(15).double().to(device).requires_grad_()
+        value = LOSSES[name](x, unit_noise(16).double().to(device))
+        value.sum().backward()
+        found.append((value.detach().cpu(), x.grad.cpu()))
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
 
 # the weight of the focal ones holds its gradient back: see test_sample_losses.py
