@@ -55,8 +55,8 @@ def snapshot(folder):
 def test_sds_is_read_by_name_and_only_the_day_asked(sds, monkeypatch):
     archive = Archive(sds)
     opened = []
-    real, real_read, records = archive_module._index, archive_module.read_records, []
-    monkeypatch.setattr(archive_module, "_index", lambda path: opened.append(path.name) or real(path))
+    real, real_read, records = archive_module.record_headers, archive_module.read_records, []
+    monkeypatch.setattr(archive_module, "record_headers", lambda path: opened.append(path.name) or real(path))
     monkeypatch.setattr(archive_module, "read_records", lambda p, rows, *a: records.append(len(rows)) or real_read(p, rows, *a))
     monkeypatch.setattr(archive_module, "index", None)  # no scan
     start = ns("2014-03-02T00:30:00")
