@@ -43,7 +43,7 @@ FINENESS = 64
 """Steps are 2^(i / 64): 0.09 dB apart."""
 TRADE = 0.1
 """What a bit is worth, in squared steps."""
-MEAN_PARTS = 16
+MEAN_PARTS = 64
 """A channel's mean is told in this part of its step."""
 EXCERPTS, EXCERPT = 16, 8192
 """The length of blocks is chosen on so many parts of a long record, of so many samples."""
@@ -113,7 +113,9 @@ class _Record:
 
     def __init__(self, coder: Mdct, waveform: Waveform):
         self.coder, self.waveform = coder, waveform
-        rows = [bridged(row) for row in waveform.data] if waveform.data.dtype.kind in "iuf" else []
+        if waveform.data.dtype.kind not in "iuf":
+            pack(coder.name, waveform, b"")  # says which types there are
+        rows = [bridged(row) for row in waveform.data]
         self.constant = {i: float(x[0]) if x.size else 0.0 for i, x in enumerate(rows) if not x.size or x.min() == x.max()}
         live = [x for i, x in enumerate(rows) if i not in self.constant]
         self.mean = np.array([x.mean() for x in live])
@@ -130,23 +132,30 @@ class _Record:
         self.divide()
 
     def aim(self, snr_db: float) -> None:
-        """The largest steps that keep every channel's signal-to-noise ratio."""
+        """The largest steps that keep every channel's signal-to-noise ratio, as far as a search finds them."""
         if not len(self.x):
             return
-        guess = np.round(FINENESS * (np.log2(self.std) - snr_db / 6.02 + 1.5)).astype(np.int64)
-        self.places = guess
-        self.divide()
-        low, high = guess - 4 * FINENESS, guess + 4 * FINENESS
-        while (high - low).max() > 1:
-            middle = (low + high) // 2
-            self.places = middle
-            if (high - low).max() in range(FINENESS // 2, FINENESS):
-                self.divide()  # once more, near the steps that it will be
-            steps = np.array([_step(p) for p in middle])[:, None]
-            back = _back(np.stack([values for values, _ in self.coded(None)]) * steps, self.blocks.lengths)
-            enough = ((back[:, : self.x.shape[1]] - self.x) ** 2).sum(1) <= (self.x**2).sum(1) * 10 ** (-snr_db / 10)
-            low, high = np.where(enough, middle, low), np.where(enough, high, middle)
-        self.places = low
+        self.places = np.round(FINENESS * (np.log2(self.std) - snr_db / 6.02 + 1.5)).astype(np.int64)
+        for width in (4 * FINENESS, FINENESS // 2):  # once more with the blocks that suit the steps found
+            self.divide()
+            low, high = self.places - width, self.places + width
+            while (high - low).max() > (FINENESS // 4 if width > FINENESS else 1):
+                self.places = (low + high) // 2
+                enough = self.snr_db() >= snr_db
+                low, high = np.where(enough, self.places, low), np.where(enough, high, self.places)
+            self.places = low
+        for _ in range(FINENESS):  # a channel's own choice of values depends a little on the one before it
+            enough = self.snr_db() >= snr_db
+            if enough.all():
+                break
+            self.places = self.places - ~enough
+
+    def snr_db(self) -> Array:
+        """Of each channel, as a decoder will make it, not yet in its type."""
+        steps = np.array([_step(p) for p in self.places])[:, None]
+        back = _back(np.stack([values for values, _ in self.coded(None)]) * steps, self.blocks.lengths)
+        noise = ((back[:, : self.x.shape[1]] - self.x) ** 2).sum(1)
+        return 10 * np.log10((self.x**2).sum(1) / np.maximum(noise, 1e-300))
 
     def fit(self, bits: float) -> None:
         """The least steps, in proportion to the standard deviations, whose payload takes no more than so many bits."""
@@ -183,7 +192,7 @@ class _Record:
         for y, place in zip(self.y, self.places, strict=True):
             step = _step(place)
             peak = np.abs(y).max()
-            if peak >= LARGEST * step or abs(self.mean[len(found)]) >= 2**58 * step:
+            if peak >= LARGEST * step or abs(self.mean[len(found)]) >= 2**55 * step:
                 raise SeislatentError(f"{self.coder.name}: a step of {step:.3g} is too small for coefficients up to {peak:.3g}")
             made = encode(model, y / step, self.blocks, beside, self.coder.trade, coder)
             beside = made.values
