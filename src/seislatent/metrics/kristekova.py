@@ -10,8 +10,10 @@
 
 These are the locally normalised forms. Globally normalised, each denominator is replaced by its greatest value over all times,
 frequencies and components (TFPM keeps the factor |Wr|, as the others do). Goodness of fit: A exp(-|envelope misfit|^k) and
-A (1 - |phase misfit|^k). Equations: Kristekova et al. 2006 (eq. 9 to 24) and 2009 (tables 1 to 4); values agree with
-`obspy.signal.tf_misfit` (docs/metrics/kristekova.md has the differences, those to our seed's equations 2.77 to 2.88 too).
+A (1 - |phase misfit|^k). Kristekova et al. 2006 (transform: eq. 4) and 2009 (misfits: tables 1 and 2; goodness of fit: eq. 15 and
+16); values agree with `obspy.signal.tf_misfit`. docs/metrics/kristekova.md lists where seed 004's equations 2.77 to 2.88 differ.
+
+Blind to: everything outside the band; EG to phase and sign, PG to amplitude and to what stands where the reference is quiet.
 """
 
 from __future__ import annotations

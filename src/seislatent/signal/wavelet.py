@@ -5,7 +5,7 @@
     W(t, f) = 1/sqrt(a) * integral of x(tau) * conj(psi((tau - t) / a)) dtau,   a = w0 / (2 pi f)
     psi(s) = pi^(-1/4) * exp(i w0 s) * exp(-s^2 / 2)
 
-Kristekova et al. 2006, eq. 1 to 4; the integral is the sum over samples over the rate, the signal zero beyond its ends. The sum is
+Kristekova et al. 2006, eq. 4; the integral is the sum over samples over the rate, the signal zero beyond its ends. The sum is
 taken exactly (no frequency is cut off, nothing wraps around), so values agree with `obspy.signal.tf_misfit.cwt` to rounding.
 What makes it fast: the wavelet's two parts are real filters, each an inverse transform of real numbers, and a transform is only as
 much longer than the signal as the wavelet of its frequency is.
