@@ -44,9 +44,9 @@ def test_parity_with_scikit_learn():
     np.testing.assert_allclose(found.confusion, metrics.confusion_matrix(label, called, **w), rtol=1e-6)
     score, label = scores()
     curve = roc(score, label)
-    fpr, tpr, threshold = metrics.roc_curve(label, score, drop_intermediate=False)
-    np.testing.assert_allclose(curve.false_positive_rate, fpr)
-    np.testing.assert_allclose(curve.true_positive_rate, tpr)
+    false, true, threshold = metrics.roc_curve(label, score, drop_intermediate=False)
+    np.testing.assert_allclose(curve.false_positive_rate, false)
+    np.testing.assert_allclose(curve.true_positive_rate, true)
     np.testing.assert_allclose(curve.threshold, threshold)
     assert curve.auc.item() == pytest.approx(metrics.roc_auc_score(label, score), rel=1e-12)
 

@@ -96,6 +96,37 @@ def test_constants_have_no_correlation(value):
     assert (one.best == 0).all()
 
 
+@pytest.mark.gpu
+def test_every_metric_of_this_folder_gives_on_a_gpu_what_it_gives_on_the_cpu():
+    from seislatent.evaluate.baselines import stacking
+    from seislatent.metrics import detection, envelope, onset, picks, polarisation, spectrum
+
+    y, label = noise(6, 3, 800), torch.arange(18) % 2
+    x = torch.roll(y, 3, -1) + 0.2 * noise(6, 3, 800, seed=1)
+    score, weight = noise(18, seed=2), detection.event_weights(range(18), draws=8)
+    calls = {
+        "correlation": lambda x, y, s: vars(correlation(x, y, RATE)),
+        "si_sdr": lambda x, y, s: {"value": scale_invariant_sdr_db(x, y, RATE)},
+        "onset": lambda x, y, s: vars(onset.onset_shift(x, y, RATE, torch.tensor(400))),
+        "envelope": lambda x, y, s: vars(envelope.envelope_scores(x, y, RATE)),
+        "polarisation": lambda x, y, s: vars(polarisation.polarisation(x, RATE, window_s=2.0)),
+        "eas": lambda x, y, s: vars(spectrum.effective_amplitude(x, y, RATE, [1.0, 5.0])),
+        "lsd": lambda x, y, s: {"value": spectrum.log_spectral_distance_db(x, y, RATE, window_s=1.0)},
+        "coherence": lambda x, y, s: vars(spectrum.coherence(x, y, RATE, segment_s=2.0, bands_hz=[(1, 9)])),
+        "roc": lambda x, y, s: vars(detection.roc(s, label.to(s.device), weight=weight)),
+        "classes": lambda x, y, s: vars(detection.classification(s > 0, label.to(s.device), weight=weight)),
+        "picks": lambda x, y, s: vars(picks.pick_scores(s, weight=weight)),
+        "align": lambda x, y, s: vars(stacking.align(x, RATE, max_shift_s=1.0)),
+        "stack": lambda x, y, s: {"value": stacking.phase_weighted_stack(x)},
+    }
+    for name, call in calls.items():
+        there, here = call(x.cuda(), y.cuda(), score.cuda()), call(x, y, score)
+        for key, value in here.items():
+            if isinstance(value, torch.Tensor):
+                assert there[key].is_cuda, (name, key)
+                torch.testing.assert_close(there[key].cpu(), value, rtol=1e-8, atol=1e-8)
+
+
 def test_counts_are_taken_in_float64():
     y = (noise(1, 100) * 1e9).to(torch.int32)
     assert correlation(y, y, RATE).best.dtype == torch.float64

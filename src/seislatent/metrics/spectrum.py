@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -38,7 +39,8 @@ class Coherence:
     by_band: Float[Tensor, "*trace band"]
     """Mean over the frequencies of each band, its ends included."""
     segments: int
-    """K: two traces that have nothing in common still reach about 1 / K (K without overlap; somewhat more with it)."""
+    """K: two stationary traces that have nothing in common still reach about 1 / K, two earthquakes far more, as their energy lies
+    in a few of the segments."""
 
 
 def fourier_amplitude(
@@ -55,7 +57,7 @@ def fourier_amplitude(
     if spacing_hz is not None:
         if not (math.isfinite(spacing_hz) and spacing_hz > 0):
             raise SeislatentError(f"frequencies {spacing_hz} Hz apart: give a positive number")
-        n = next_fast_len(max(n, math.ceil(sampling_rate_hz / spacing_hz)), real=True)
+        n = _length(n, sampling_rate_hz, spacing_hz)
     # divided by the peak and multiplied again, so that counts of 1e30 and metres of 1e-30 stay within float32
     peak = x.abs().amax(-1, keepdim=True)
     amplitude = torch.fft.rfft(unit_peak(x), n).abs() / sampling_rate_hz * peak
@@ -122,11 +124,14 @@ def effective_amplitude(
     if not bandwidth > 0:
         raise SeislatentError(f"smoothing with b = {bandwidth}: give a positive number")
     lobe = centres.min() * (1 - 10 ** (-math.pi / bandwidth))
-    one, two = (fourier_amplitude(v, sampling_rate_hz, spacing_hz=lobe / 2) for v in (x, y))
-    both = AmplitudeSpectrum(
-        frequencies_hz=one.frequencies_hz, amplitude=torch.hypot(one.amplitude, two.amplitude) * math.sqrt(0.5)
+    n = _length(x.shape[-1], sampling_rate_hz, lobe / 2)
+    one, two = (fourier_amplitude(v, sampling_rate_hz, spacing_hz=lobe / 2).amplitude for v in (x, y))
+    # weights take longer than the spectra of a batch, and batch after batch has the same
+    weights = _weights(n, sampling_rate_hz, tuple(centres.tolist()), bandwidth)
+    return AmplitudeSpectrum(
+        frequencies_hz=torch.as_tensor(centres, dtype=x.dtype, device=x.device),
+        amplitude=torch.hypot(one, two) * math.sqrt(0.5) @ weights.to(x.device, x.dtype),
     )
-    return smoothed(both, centres, bandwidth)
 
 
 def log_spectral_distance_db(
@@ -210,6 +215,17 @@ def coherence(
         by_band=torch.stack(bands, -1) if bands else value.new_zeros((*value.shape[:-1], 0)),
         segments=segments,
     )
+
+
+@lru_cache(maxsize=4)
+def _weights(n: int, rate_hz: float, centres_hz: tuple[float, ...], bandwidth: float) -> Tensor:
+    """[frequency centre] in float64, for the spectrum of n samples; not to be written to."""
+    return torch.from_numpy(konno_ohmachi(np.fft.rfftfreq(n, 1 / rate_hz), centres_hz, bandwidth).T.copy())
+
+
+def _length(n: int, rate_hz: float, spacing_hz: float) -> int:
+    """Samples, zeros included, whose frequencies are at most `spacing_hz` apart."""
+    return int(next_fast_len(max(n, math.ceil(rate_hz / spacing_hz)), real=True))
 
 
 def _frames(x: Tensor, width: int, centred: bool = False) -> Tensor:
