@@ -23,6 +23,8 @@ from seislatent.data.recipe import DataRecipe
 from seislatent.data.splits import SplitConfig
 from seislatent.data.store import Store, is_store
 from seislatent.errors import SeislatentError, unknown
+from seislatent.io.miniseed_folder import write_miniseed
+from seislatent.io.seisbench import write_seisbench
 from seislatent.shipped import PRESETS
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,8 @@ def prepare(
     scheduler: str | None = None,
     append: bool = False,
     overwrite: bool = False,
+    miniseed: str | Path | None = None,
+    seisbench: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Store:
     """Make a store of training records by a data preset.
@@ -108,6 +112,8 @@ def prepare(
         scheduler: address of a Dask scheduler instead.
         append: add to a finished store.
         overwrite: take away the store that stands in `out` first.
+        miniseed: folder for the store's records as miniSEED besides, one file each, with `metadata.csv`.
+        seisbench: folder for the store's records in SeisBench's layout besides.
         progress: told how many records of how many are done.
 
     Raises:
@@ -120,6 +126,9 @@ def prepare(
         if not (is_store(target) or (target / PLAN).exists()):
             raise SeislatentError(f"{target} is no store, and is not taken away: give another folder with --out")
         shutil.rmtree(target)
+    for folder in (miniseed, seisbench):
+        if folder is not None and Path(folder).exists() and any(Path(folder).iterdir()):
+            raise SeislatentError(f"{folder} holds files already: give another folder")
     source = [Path(d) for d in ([data] if isinstance(data, str | Path) else data)]
     for path in source:
         if not path.exists():
@@ -137,5 +146,9 @@ def prepare(
         beside = target / "overview.png.part"
         beside.write_bytes(overview(store).png)
         os.replace(beside, target / "overview.png")
+    if miniseed is not None:
+        write_miniseed(store, miniseed)
+    if seisbench is not None:
+        write_seisbench(seisbench, store)
     return store
 

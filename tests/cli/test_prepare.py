@@ -47,6 +47,25 @@ def test_from_a_folder_to_a_store(run, source, tmp_path):
     assert code == 0 and told["sampling_rate_hz"] == {"20.0": 179} and told["kept_apart"] == ["station"] and told["leaks"] == []
 
 
+def test_records_go_back_to_files(run, source, tmp_path):
+    from seislatent.data.records import open_records
+    from seislatent.data.store import Store
+    from seislatent.io.files import read
+
+    folders = ["--miniseed", tmp_path / "files", "--seisbench", tmp_path / "set"]
+    assert run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store", *folders)[0] == 0
+    store, table = Store(tmp_path / "store"), open_records(tmp_path / "set")
+    assert len(table) == len(store) == len(list((tmp_path / "files").glob("*.mseed")))
+    for i in (0, 7, 100):
+        np.testing.assert_array_equal(table[i].data, store[i].data)
+        assert table[i].history == store[i].history and table[i].metadata["split"] == store[i].metadata["split"]
+        (back,) = read(tmp_path / "files" / f"{store[i].metadata['trace_name']}.mseed")
+        np.testing.assert_array_equal(back.data, store[i].data)
+        assert back.ids == store[i].ids and abs(back.start_ns - store[i].start_ns) <= 1000
+    code, _, err = run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store", *folders)
+    assert code == 1 and "holds files already" in err
+
+
 def test_the_leak_is_found(run, source, tmp_path):
     """What `info` calls proof must see a leak where there is one."""
     from seislatent.data.shards import open_table, write_table

@@ -9,9 +9,10 @@ import pytest
 
 from seislatent import config
 from seislatent.data.recipe import Made, Rejected
-from seislatent.data.recipes.marmara import Marmara, MarmaraConfig, write_miniseed
+from seislatent.data.recipes.marmara import Marmara, MarmaraConfig
 from seislatent.errors import SeislatentError
 from seislatent.io.files import read
+from seislatent.io.miniseed_folder import write_miniseed
 from seislatent.io.seisbench import write_seisbench
 from seislatent.prepare import condition
 from seislatent.prepare.bands import band_for, bandpass
