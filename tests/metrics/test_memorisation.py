@@ -29,21 +29,18 @@ def test_distance_equals_its_definition():
         remainders = []
         for other in known.numpy():
             for lag in range(-7, 8):
-                moved = np.zeros_like(other)
-                moved[:, max(lag, 0) : 40 + min(lag, 0)] = other[:, max(-lag, 0) : 40 - max(lag, 0)]
-                scale = (one * moved).sum() / (other**2).sum()
-                remainders.append(1 - scale**2 * (other**2).sum() / (one**2).sum())
+                a, b = one[:, max(lag, 0) : 40 + min(lag, 0)], other[:, max(-lag, 0) : 40 - max(lag, 0)]
+                scale = (a * b).sum() / (b**2).sum()
+                remainders.append(((a - scale * b) ** 2).sum() / (a**2).sum())
         assert distance == pytest.approx(math.sqrt(min(remainders)), rel=1e-9)
 
 
 def test_copies_are_found_shifted_scaled_and_of_turned_polarity():
     training = normal(30, 3, 200)
-    training[:, :, :30] = training[:, :, -30:] = 0
-    training -= training.mean(-1, keepdim=True) * (training != 0)
     copies = torch.stack([training[3].roll(10, -1), -1e-7 * training[7].roll(-5, -1), 1e9 * training[11]])
     found = judged(copies, normal(40, 3, 200, seed=1), training)
     assert found.neighbour.tolist() == [3, 7, 11]
-    assert found.generated.max() < 0.05 and found.held_out.min() > 0.8
+    assert found.generated.max() < 0.1 and found.held_out.min() > 0.8
     assert found.nearer == 1 and found.p_value < 0.01 and found.rank.tolist() == pytest.approx([1 / 41] * 3)
     out_of_reach = judged(training[3:4].roll(25, -1), normal(40, 3, 200, seed=1), training)
     assert out_of_reach.generated > 0.7

@@ -167,6 +167,7 @@ def retrieval(
     n = len(points)
     label = checked_labels(state, n, "state").to(points.device)
     other = checked_labels(nuisance, n, "nuisance").to(points.device)  # None: only the record itself is left out
+    slack = 1e-14 * torch.linalg.vector_norm(points, dim=1).max().square()
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for rows in row_chunks(n, 6 * n):
         allowed = other[rows, None] != other[None]
@@ -175,7 +176,7 @@ def retrieval(
         squared = squared_distances(points[rows], points)
         best = torch.where(same, squared, math.inf).amin(1, keepdim=True)
         # rounding must not decide between equal distances
-        before = (allowed & ~same & (squared <= best + 1e-14 * points.square().sum(1).max())).sum(1)
+        before = (allowed & ~same & (squared <= best + slack)).sum(1)
         found.append((before + 1, same.sum(1), allowed.sum(1)))
     rank, alike, candidates = (torch.cat([part[i] for part in found]) for i in range(3))
     query = (alike > 0).nonzero()[:, 0]

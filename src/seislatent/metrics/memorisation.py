@@ -67,12 +67,13 @@ def memorisation(
     events: Labels | None = None,
     held_out_events: Labels | None = None,
 ) -> Memorisation:
-    """The test on waveforms after alignment by one lag (up to `max_shift_s` either way) and one scale for all components.
+    """The test on waveforms after alignment by one lag (up to `max_shift_s` either way, half of the record at most) and one scale
+    for all components.
 
     All pairs are aligned, in float64 on the device of the records: 30 microseconds or so per pair of 3 x 4096 samples on one core.
-    `candidates` aligns only those training records that could be nearest by their amplitude spectra (an upper bound of the
-    correlation, so a shifted copy is always among the first); distances of the others are not looked at, for both sets alike.
-    `events` are those the generated records were made for; held-out events must not be in the training set.
+    `candidates` aligns only the training records of most alike amplitude spectra, among which a copy is, whatever its shift;
+    distances to the others are not looked at, for both sets alike. `events` are those the generated records were made for;
+    held-out events must not be in the training set.
 
     Raises SeislatentError where shapes differ, a record is silent or not finite, or fewer than two events can be exchanged.
     """
@@ -82,7 +83,7 @@ def memorisation(
             f"records of shapes {[tuple(v.shape) for v in sets]} at {sampling_rate_hz} Hz with shifts up to {max_shift_s} s: give"
             " the same components and samples at one positive rate, and a shift of 0 or more"
         )
-    lag = min(int(max_shift_s * sampling_rate_hz + 1e-6), sets[0].shape[2] - 1)
+    lag = min(int(max_shift_s * sampling_rate_hz + 1e-6), sets[0].shape[2] // 2)
     if candidates is not None and candidates < 1:
         raise SeislatentError(f"{candidates} candidates per record: give one at least, or None for all")
     return _test(
@@ -118,19 +119,21 @@ def aligned_nearest(
     x: Float[Tensor, "record component time"], known: Float[Tensor, "known component time"], lag: int, candidates: int | None = None
 ) -> Neighbours:
     """Distance after alignment and index of the nearest known record; both sets of unit energy (float64), `lag` in samples."""
-    n = x.shape[2]
-    size = 1 << (n + lag - 1).bit_length()
-    there = torch.fft.rfft(known, size)
+    size = 1 << (x.shape[2] + lag - 1).bit_length()
+    there, energy = torch.fft.rfft(known, size), _overlapping(known, lag).flip(1)
     best, index = [], []
     most = max(1, CHUNK // (4 * known.shape[1] * size))
-    for one in x:
+    for one, own in zip(x, _overlapping(x, lag), strict=True):
         here = torch.fft.rfft(one, size)
-        chosen = _likely(here, there, size, candidates)
+        chosen = _likely(here, there, candidates)
         found, at = -1.0, 0
         for i in range(0, len(chosen), most):
             some = chosen[i : i + most]
             correlation = torch.fft.irfft((there[some].conj() * here).sum(1), size)
-            near = torch.cat([correlation[:, : lag + 1], correlation[:, size - lag :]], 1).abs().amax(1)
+            near = torch.cat([correlation[:, size - lag :], correlation[:, : lag + 1]], 1)  # lags from -lag to lag
+            shared = (own * energy[some]).sqrt()
+            # where next to nothing overlaps there is nothing to be alike
+            near = torch.where(shared > 1e-6, near.abs() / shared, 0.0).amax(1)
             j = int(near.argmax())
             if float(near[j]) > found:
                 found, at = float(near[j]), int(some[j])
@@ -140,7 +143,15 @@ def aligned_nearest(
     return ((1 - c) * (1 + c)).clamp(min=0).sqrt(), torch.tensor(index, device=x.device)
 
 
-def _likely(here: Tensor, there: Tensor, size: int, candidates: int | None) -> Tensor:
+def _overlapping(x: Tensor, lag: int) -> Float[Tensor, "record shift"]:
+    """Energy of the samples that overlap a record shifted by -lag to lag: from the first sample on, or up to the last."""
+    n = x.shape[2]
+    before = torch.nn.functional.pad(x.square().sum(1).cumsum(1), (1, 0))
+    at = torch.arange(-lag, lag + 1, device=x.device)
+    return before[:, n + at.clamp(max=0)] - before[:, at.clamp(min=0)]
+
+
+def _likely(here: Tensor, there: Tensor, candidates: int | None) -> Tensor:
     """Known records by falling bound of their correlation: the correlation were all phases to agree."""
     if candidates is None or candidates >= len(there):
         return torch.arange(len(there), device=there.device)

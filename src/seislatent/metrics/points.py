@@ -95,8 +95,8 @@ def squared_distances(x: Float[Tensor, "record feature"], y: Float[Tensor, "othe
 
     Rounding is about 1e-15 of the larger squared norm: centre both sets first (`centred`).
     """
-    product = torch.addmm(x.square().sum(1, keepdim=True) + y.square().sum(1), x, y.T, alpha=-2)
-    return product.clamp_(min=0)
+    norms = [torch.linalg.vector_norm(v, dim=1).square() for v in (x, y)]  # squares of all features are never held
+    return torch.addmm(norms[0][:, None] + norms[1], x, y.T, alpha=-2).clamp_(min=0)
 
 
 def centred(*sets: Float[Tensor, "record feature"]) -> list[Float[Tensor, "record feature"]]:
