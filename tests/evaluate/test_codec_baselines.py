@@ -66,7 +66,7 @@ def test_ratio_and_identity_come_back(build, quality, amplitude):
     assert (y.sampling_rate_hz, y.start_ns, y.unit, y.channels) == (x.sampling_rate_hz, x.start_ns, x.unit, x.channels)
     assert y.data.dtype == x.data.dtype and y.data.shape == x.data.shape
     found = snr_db(y.data, x.data)
-    assert (found > quality - 0.02).all() and (found < quality + (0.5 if baseline.name == "baseline/mdct" else 1.5)).all()
+    assert (found > quality - 0.02).all() and (found < quality + (0.5 if baseline.name == "baseline/mdct" else 2.5)).all()
     assert baseline.name in y.history[-1]
     assert baseline.encode(x, quality) == data
 
@@ -76,11 +76,7 @@ def test_rate_is_kept(build):
     baseline, x = made(build), record(quake())
     for bits in (2.0, 4.0):
         data = baseline.encode(x, bits_per_sample=bits)
-        assert (
-            0.85 * bits
-            < 8 * payload_bytes(baseline.name, data) / x.data.size
-            <= bits * 1.01 + 0.1 * (baseline.name != "baseline/mdct")
-        )
+        assert 0.85 * bits < 8 * payload_bytes(baseline.name, data) / x.data.size <= bits
 
 
 @pytest.mark.parametrize("build", [zfp, sz3])

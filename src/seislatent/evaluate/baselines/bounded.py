@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from seislatent.errors import SeislatentError
 from seislatent.evaluate.baselines.container import bridged, pack, unpack
-from seislatent.io.bits import Cursor, Malformed, varint
+from seislatent.io.bits import Cursor, Malformed, unzigzag, varint, zigzag
 from seislatent.systems.codec.segments import cast_to
 from seislatent.waveform import Waveform
 
 Array = NDArray[np.float64]
 
-SEARCHES = 24
-"""Halvings of the logarithm of a tolerance, from 2^-30 to 2^8 standard deviations."""
+FINENESS = 64
+"""Tolerances are 2^(i / 64)."""
+LEAST, MOST = 30, 8
+"""They are sought from 2^-30 to 2^8 standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Bounded:
             waveform: numbers; NaN is a gap.
             snr_db: signal-to-noise ratio that every channel keeps, its mean removed.
             bits_per_sample: or the most that the payload takes, in every channel.
-            tolerances: or the largest error of each channel, in the unit of the samples.
+            tolerances: or the largest error of each channel, in the unit of the samples; the next smaller 2^(i / 64) is taken.
 
         Raises:
             SeislatentError: not exactly one of these, an infinite sample, a rate that cannot be kept, or a package that is missing.
@@ -60,19 +62,18 @@ class Bounded:
             raise SeislatentError(f"{self.name}: give one of snr_db, bits_per_sample and tolerances")
         if waveform.data.dtype.kind not in "iuf":
             pack(self.name, waveform, b"")  # says which types there are
-        given = list(tolerances) if tolerances is not None else [0.0] * len(waveform.data)
-        if tolerances is not None and (len(given) != len(waveform.data) or not all(t > 0 and math.isfinite(t) for t in given)):
+        given = list(tolerances) if tolerances is not None else [1.0] * len(waveform.data)
+        if len(given) != len(waveform.data) or not all(t > 0 and math.isfinite(t) for t in given):
             raise SeislatentError(f"{self.name}: {len(waveform.data)} channels need as many positive tolerances, not {given}")
         parts = []
         for row, tolerance in zip(waveform.data, given, strict=True):
             x = bridged(row)
             if not x.size or x.min() == x.max():
-                parts.append(struct.pack("<dd", 0.0, x[0] if x.size else 0.0))
-                continue
-            with np.errstate(over="ignore"):
-                mean = float(np.float32(x.mean())) if abs(x.mean()) < 1e38 else float(x.mean())
-            body = self._searched(x - mean, snr_db, bits_per_sample, tolerance)
-            parts.append(struct.pack("<dd", body[0], mean) + varint(len(body[1])) + body[1])
+                parts.append(varint(0) + struct.pack("<d", x[0] if x.size else 0.0))
+            elif tolerances is None:
+                parts.append(self._searched(x, snr_db, bits_per_sample))
+            else:
+                parts.append(self._channel(x, math.floor(FINENESS * math.log2(tolerance)))[0])
         return pack(self.name, waveform, b"".join(parts))
 
     def decode(self, data: bytes) -> Waveform:
@@ -85,36 +86,49 @@ class Bounded:
         cursor, samples = Cursor(packed.payload), packed.waveform.data.shape[1]
         made = packed.waveform.data.copy()
         try:
-            for i in range(len(made)):
-                tolerance, mean = cursor.struct("dd")
-                x = np.zeros(samples) if not tolerance else self.expand(bytes(cursor.take(cursor.number())), samples, tolerance)
+            for row in made:
+                kind = cursor.number(2**20)
+                if kind:
+                    tolerance = 2.0 ** (unzigzag(kind - 1) / FINENESS)
+                    mean = cursor.signed() * tolerance
+                    x = self.expand(bytes(cursor.take(cursor.number())), samples, tolerance) + mean
+                else:
+                    x = np.full(samples, cursor.struct("d")[0])
                 if x.shape != (samples,):
                     raise Malformed(f"{x.shape} samples where {samples} should be")
-                made[i] = np.where(np.isnan(made[i]), np.nan, cast_to(x + mean, packed.dtype)) if packed.dtype.kind == "f" else (
-                    cast_to(x + mean, packed.dtype)
-                )  # fmt: skip
-        except (Malformed, struct.error, ValueError, RuntimeError) as error:
+                gap = np.isnan(row)
+                row[:] = cast_to(x, packed.dtype)
+                if gap.any():
+                    row[gap] = np.nan
+        except (Malformed, struct.error, ValueError, RuntimeError, OverflowError) as error:
             raise SeislatentError(f"a file of {self.name} says what cannot be: {error}") from error
         return packed.waveform.with_data(made, did=f"decoded from {self.name}")
 
-    def _searched(self, x: Array, snr_db: float | None, bits_per_sample: float | None, tolerance: float) -> tuple[float, bytes]:
-        """The tolerance and bytes of a channel without mean."""
-        if snr_db is None and bits_per_sample is None:
-            return tolerance, self.compress(x, tolerance)
-        low, high, best = -30.0, 8.0, None
-        noise = (x**2).sum() * 10 ** (-(snr_db or 0) / 10)
-        for _ in range(SEARCHES):
-            middle = (low + high) / 2
-            tried = float(x.std() * 2**middle)
-            body = self.compress(x, tried)
-            if snr_db is not None:
-                fits = ((self.expand(body, len(x), tried) - x) ** 2).sum() <= noise
+    def _channel(self, x: Array, place: int) -> tuple[bytes, Array]:
+        """A channel [time] at a tolerance of 2^(place / 64): its bytes, and what a decoder makes of them."""
+        tolerance = 2.0 ** (place / FINENESS)
+        mean = round(float(x.mean()) / tolerance)
+        if abs(mean) >= 2**62:
+            raise SeislatentError(f"{self.name}: a tolerance of {tolerance:.3g} is too small for samples about {x.mean():.3g}")
+        body = self.compress(x - mean * tolerance, tolerance)
+        head = varint(1 + zigzag(place)) + varint(zigzag(mean)) + varint(len(body))
+        return head + body, self.expand(body, len(x), tolerance) + mean * tolerance
+
+    def _searched(self, x: Array, snr_db: float | None, bits_per_sample: float | None) -> bytes:
+        """The channel's bytes at the largest tolerance that keeps a ratio, or the least that keeps a rate."""
+        about = FINENESS * math.log2(x.std())
+        low, high, best = round(about) - LEAST * FINENESS, round(about) + MOST * FINENESS, None
+        noise = ((x - x.mean()) ** 2).sum() * 10 ** (-(snr_db or 0.0) / 10)
+        while high - low > 1:
+            middle = (low + high) // 2
+            body, back = self._channel(x, middle)
+            if bits_per_sample is None:
+                fits = ((back - x) ** 2).sum() <= noise
                 low, high = (middle, high) if fits else (low, middle)
             else:
-                assert bits_per_sample is not None
                 fits = 8 * len(body) <= bits_per_sample * len(x)
                 low, high = (low, middle) if fits else (middle, high)
-            best = (tried, body) if fits else best
+            best = body if fits else best
         if best is None:
             raise SeislatentError(f"{self.name}: {len(x)} samples cannot be coded at this rate or ratio: ask for another")
         return best

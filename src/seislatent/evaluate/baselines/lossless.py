@@ -26,7 +26,8 @@ STEIM_RECORD, STEIM_HEADER, STEIM_FRAME = 4096, 64, 64
 """Bytes of a miniSEED record, of what stands before its data, and of a frame of data."""
 FLAC_RATE = 44100
 """What the FLAC stream says; the record's own rate is in our header."""
-FLAC_BITS = 24
+FLAC_BITS = (16, 24)
+"""Widths of a stream; the narrowest that fits is taken."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _whole(x: NDArray[Any], bits: int) -> NDArray[np.int64]:
     if x.dtype.kind not in "iu":
         raise _NotTaken(f"{x.dtype} samples; it takes whole numbers, such as counts")
     wide = x.astype(np.int64)
-    if wide.min() < -(1 << (bits - 1)) or wide.max() >= 1 << (bits - 1):
+    if not _fits(wide, bits):
         raise _NotTaken(f"samples from {wide.min()} to {wide.max()}; it takes {bits} bits")
     return wide
 
@@ -159,16 +160,22 @@ def _from_miniseed(data: bytes, samples: int, dtype: np.dtype[Any]) -> NDArray[A
 
 def _to_flac(x: NDArray[Any]) -> bytes:
     wide = _whole(x, 32)
-    fits = wide.min() >= -(1 << (FLAC_BITS - 1)) and wide.max() < 1 << (FLAC_BITS - 1)
-    streams = [wide] if fits else [wide >> 16, (wide & 0xFFFF) - 0x8000]
-    parts = [_flac_stream(s) for s in streams]
+    if _fits(wide, FLAC_BITS[-1]):
+        parts = [_flac_stream(wide)]
+    else:
+        parts = [_flac_stream(half) for half in (wide >> 16, (wide & 0xFFFF) - 0x8000)]
     return b"".join(varint(len(p)) + p for p in parts)
+
+
+def _fits(x: NDArray[np.int64], bits: int) -> bool:
+    return bool(x.min() >= -(1 << (bits - 1)) and x.max() < 1 << (bits - 1))
 
 
 def _flac_stream(x: NDArray[np.int64]) -> bytes:
     library, file = needed("soundfile", "baseline/flac", "soundfile"), io.BytesIO()
-    shifted = (x << (32 - FLAC_BITS)).astype(np.int32)  # soundfile keeps the upper bits
-    library.write(file, shifted, FLAC_RATE, format="FLAC", subtype=f"PCM_{FLAC_BITS}", compression_level=1.0)
+    bits = next(b for b in FLAC_BITS if _fits(x, b))
+    shifted = (x << (32 - bits)).astype(np.int32)  # soundfile keeps the upper bits
+    library.write(file, shifted, FLAC_RATE, format="FLAC", subtype=f"PCM_{bits}", compression_level=1.0)
     return file.getvalue()
 
 
@@ -176,10 +183,11 @@ def _from_flac(data: bytes, samples: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     library, cursor, found = needed("soundfile", "baseline/flac", "soundfile"), Cursor(data), []
     while cursor.left:
         try:
-            x, _ = library.read(io.BytesIO(bytes(cursor.take(cursor.number()))), dtype="int32", frames=samples)
+            file = library.SoundFile(io.BytesIO(bytes(cursor.take(cursor.number()))))
+            x, bits = file.read(samples, dtype="int32"), int(file.subtype.removeprefix("PCM_"))
         except library.LibsndfileError as error:
             raise Malformed(str(error)) from error
-        found.append(x.astype(np.int64) >> (32 - FLAC_BITS))
+        found.append(x.astype(np.int64) >> (32 - bits))
     if len(found) not in (1, 2) or any(len(x) != samples for x in found):
         raise Malformed("FLAC streams of another length")
     return (found[0] if len(found) == 1 else (found[0] << 16) + found[1] + 0x8000).astype(dtype)
