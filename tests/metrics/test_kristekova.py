@@ -174,6 +174,25 @@ def test_leading_axes_components_and_chunks_change_nothing(monkeypatch):
     assert both(x[:, :, :0], y[:, :, :0])["tem"].shape == (2, 5, 0, 200)
 
 
+def test_threads_change_nothing_and_are_given_back():
+    x, y = torch.randn(2, 5, 3, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = both(x, y)
+        torch.set_num_threads(2)
+        shared = both(x.clone().requires_grad_(), y)
+        assert torch.get_num_threads() == 2
+        with pytest.raises(SeislatentError, match="w0"):
+            both(x, y, w0=0.0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    for name in ALL:
+        torch.testing.assert_close(shared[name], alone[name])
+        assert not shared[name].requires_grad
+
+
 def test_only_what_is_asked_is_given():
     x, y = torch.randn(2, 3, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole = both(x, y)
