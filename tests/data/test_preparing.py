@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from seislatent.data.store import is_store
 
+from seislatent.data import preparing
 from seislatent.data.preparing import PLAN, prepare_records
 from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.data.records import open_records
 from seislatent.data.splits import SplitConfig, leaks
+from seislatent.data.store import is_store
 from seislatent.data.synthetic import earthquake
 from seislatent.errors import SeislatentError
 from seislatent.io.seisbench import write_seisbench
@@ -197,3 +199,79 @@ def test_clear_lines(records, tmp_path):
 def test_station_splits_are_kept(records, tmp_path):
     found = made(records, tmp_path / "stations", splits=SplitConfig(by="station", shares=(0.5, 0.25, 0.25)))
     assert not len(leaks(found.metadata, "station"))
+
+
+def test_an_append_that_was_interrupted_is_not_taken_for_another(records, tmp_path, monkeypatch):
+    held = open_records(source(tmp_path / "more", 120))
+    first, second, third = (
+        write_seisbench(tmp_path / name, [held[i] for i in rows])
+        for name, rows in (("first", range(60)), ("second", range(60, 90)), ("third", range(90, 120)))
+    )
+    out = tmp_path / "store"
+    before = made(first, out)
+    done, real = [], preparing.make_piece
+
+    def stopped(*piece):
+        done.append(piece)
+        if len(done) > 1:
+            raise KeyboardInterrupt
+        return real(*piece)
+
+    monkeypatch.setattr(preparing, "make_piece", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        made(second, out, append=True)
+    monkeypatch.undo()
+    assert len(made(first, out)) == len(before), "what was whole stays whole"
+    with pytest.raises(SeislatentError, match="second was being added"):
+        made(third, out, append=True)
+    both = made(second, out, append=True)
+    assert set(both.metadata["dataset"]) == {"first", "second"} and len(both.about["runs"]) == 2
+    assert set(made(third, out, append=True).metadata["dataset"]) == {"first", "second", "third"}
+
+
+def test_a_plan_that_outlived_its_run_does_not_hide_what_is_added(records, tmp_path):
+    held = open_records(records)
+    first, second = (write_seisbench(tmp_path / name, [held[i] for i in rows])
+                     for name, rows in (("first", range(60)), ("second", range(60, 90))))  # fmt: skip
+    out = tmp_path / "store"
+    store = made(first, out)
+    (out / PLAN).write_text(json.dumps({"digest": store.about["runs"][-1]["digest"], "first": 0}))  # killed just before it went
+    assert set(made(second, out, append=True).metadata["dataset"]) == {"first", "second"}
+    assert not (out / PLAN).exists()
+
+
+def test_records_are_added_to_a_split_by_event_and_station(records, tmp_path):
+    held = open_records(records)
+    first, second = (write_seisbench(tmp_path / name, [held[i] for i in rows])
+                     for name, rows in (("first", range(70)), ("second", range(40, 90))))  # fmt: skip
+    rule = SplitConfig(by="event+station", shares=(0.4, 0.2, 0.4))
+    before = made(first, tmp_path / "store", splits=rule)
+    after = made(second, tmp_path / "store", splits=rule, append=True)
+    assert "mixed" in set(before.metadata["split"]) and len(after) > len(before)
+    assert (after.metadata["split"][: len(before)].to_numpy() == before.metadata["split"].to_numpy()).all()
+    seen = after.metadata.assign(split=after.metadata["split"].replace("dev", "train"))
+    assert not len(leaks(seen, "event")) or set(leaks(after.metadata, "event")["splits"]) == {"dev, train"}
+    assert not len(leaks(seen, "station"))
+
+
+def test_killed_with_two_workers_it_goes_on(records, store, tmp_path):
+    script = f"""
+import sys
+sys.path[:0] = [{str(Path(__file__).parent)!r}]
+from pathlib import Path
+from test_preparing import Cuts, CutsConfig
+from seislatent.data.preparing import prepare_records
+if __name__ == "__main__":
+    recipe = Cuts(CutsConfig(pause_s=0.05))
+    prepare_records(recipe, [Path({str(records)!r})], Path({str(tmp_path / "out")!r}), seed=3, workers=2)
+"""
+    (tmp_path / "run.py").write_text(script)
+    slow = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], stderr=subprocess.DEVNULL)
+    shards = tmp_path / "out" / "shards"
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (shards.is_dir() and sum(1 for p in shards.iterdir() if p.name[0].isdigit()) >= 2):
+        time.sleep(0.02)
+    slow.kill()
+    slow.wait()
+    assert not is_store(tmp_path / "out") and (tmp_path / "out" / PLAN).exists()
+    same(store, prepare_records(Cuts(CutsConfig(pause_s=0.05)), [records], tmp_path / "out", seed=3))

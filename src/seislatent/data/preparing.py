@@ -179,11 +179,19 @@ def made_plan(
     left += [Rejected(name=name, reason=why) for name, why in records.left_out]
     chosen = records.select(np.flatnonzero(reason.to_numpy() == ""))
     if not len(chosen):
-        counts = ", ".join(f"{name} ({n})" for name, n in reason.value_counts().items())
-        raise SeislatentError(f"nothing of {', '.join(map(str, source))} is left to prepare: {counts or 'it holds no record'}")
+        raise SeislatentError(f"nothing of {', '.join(map(str, source))} is left to prepare: {_why_nothing(reason, table, about)}")
     drawn = _drawn(chosen.metadata, splits, earlier)
     chosen.metadata["source_id"] = event_names(chosen.metadata)
     return Plan(recipe=recipe, records=chosen.with_split(drawn), left_out=left, first=first, seed=seed, about=about)
+
+
+def _why_nothing(reason: pd.Series, table: pd.DataFrame, about: dict[str, Any]) -> str:
+    """The reasons with their counts, the arrivals that the table has where P was missed, and where the rules stand."""
+    counts = ", ".join(f"{name} ({n})" for name, n in reason.value_counts().items()) or "it holds no record"
+    marks = [str(c) for c in table if str(c).endswith("_sample") and pd.to_numeric(table[c], errors="coerce").notna().any()]
+    arrivals = f"; it has times in {', '.join(marks[:4])} (--recipe.p_column)" if "no P" in counts and marks else ""
+    named = str(about.get("recipe", ""))
+    return counts + arrivals + (f"; seislatent prepare {named} --help tells the keys of these rules" if named else "")
 
 
 IDENTITY = (
@@ -196,9 +204,23 @@ def _first(out: Path, earlier: Store | None) -> int:
     """The number of the first shard that this run makes, the same when it goes on."""
     if earlier is None:
         return 0
-    if (out / PLAN).exists():
-        return int(json.loads((out / PLAN).read_text(encoding="utf-8"))["first"])
+    under_way = _under_way(out, earlier)
+    if under_way is not None:
+        return int(under_way["first"])
     return 1 + max(int(p.name) for p in (out / "shards").iterdir() if p.name.isdigit())
+
+
+def _under_way(out: Path, earlier: Store | None) -> dict[str, Any] | None:
+    """The plan in the folder, if it is not that of a run which is whole: one killed just before its plan was taken away."""
+    if not (out / PLAN).exists():
+        return None
+    try:
+        there: dict[str, Any] = json.loads((out / PLAN).read_text(encoding="utf-8"))
+        int(there["first"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SeislatentError(f"{out / PLAN} is damaged: give another folder with --out, or --overwrite") from error
+    done = [] if earlier is None else [run.get("digest") for run in earlier.about.get("runs", [])]
+    return None if there.get("digest") in done else there
 
 
 def _repeated(table: pd.DataFrame, earlier: Store | None) -> pd.Series:
@@ -225,15 +247,17 @@ def _claim(out: Path, plan: Plan, earlier: Store | None) -> None:
     """Writes the plan's digest, or checks that the folder holds the same plan."""
     told = {"digest": plan.digest(), "records": len(plan.records), "first": plan.first, **plan.about}
     path = out / PLAN
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
+    there = _under_way(out, earlier)
+    if there is not None:
         if there.get("digest") == told["digest"]:
             return
-        if earlier is None:
-            raise SeislatentError(
-                f"{out} is half made by another command or from other files: give another folder with --out, or --overwrite"
-            )
-    elif earlier is None and out.exists() and any(out.iterdir()):
+        if earlier is not None:
+            source = ", ".join(map(str, there.get("source", [])))
+            raise SeislatentError(f"to {out}, {source or 'another source'} was being added: give that --append again first")
+        raise SeislatentError(
+            f"{out} is half made by another command or from other files: give another folder with --out, or --overwrite"
+        )
+    if earlier is None and out.exists() and any(out.iterdir()):
         raise SeislatentError(f"{out} holds other files: give a folder that is empty or not there with --out")
     out.mkdir(parents=True, exist_ok=True)
     beside = out / f"{PLAN}.part"

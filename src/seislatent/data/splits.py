@@ -24,7 +24,8 @@ SPLITS = ("train", "dev", "test")
 WINDOW_S = 120.0
 """Records whose P (or start) lie this close together belong to one event, where ids do not tell."""
 
-_NAMES = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+_NAMES = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test",
+          "mixed": "mixed"}  # fmt: skip
 _HOUR_NS = 3600 * 1_000_000_000  # a block that is cut at the hour may start a sample early: hours are counted 1 s later
 
 
@@ -113,10 +114,11 @@ def _near(times: NDArray[np.float64], window_ns: float) -> tuple[NDArray[np.int6
 def split_by_event(metadata: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> pd.Series:
     """train, dev or test for each record, the same for all records of an event.
 
-    An existing column `split` is respected, and given to the rest of its event. Every other event is drawn by a hash of `seed`
-    and the UTC hour of its first record (of its id where no time is known): independent of the order of records, nearly always
-    the same whatever other sets stand beside it, and the same for an hour of continuous data and an earthquake in it. Continuous
-    data without events is thus split by whole hours. Where the hours are too few to fill every split, events are drawn singly.
+    An existing column `split` is respected, and given to the rest of its event (`mixed` stays, and tells nothing of its event).
+    Every other event is drawn by a hash of `seed` and the UTC hour of its first record (of its id where no time is known):
+    independent of the order of records, nearly always the same whatever other sets stand beside it, and the same for an hour of
+    continuous data and an earthquake in it. Continuous data without events is thus split by whole hours. Where the hours are too
+    few to fill every split, events are drawn singly.
 
     Args:
         metadata: a table of records as `seislatent.data.records` gives it.
@@ -135,7 +137,7 @@ def split_by_event(metadata: pd.DataFrame, seed: int = 0, shares: Sequence[float
         drawn = np.array([SPLITS[np.searchsorted(edges, _draw(seed, key), side="right")] for key in choice], dtype=object)
         if wanted <= set(drawn) | set(given.dropna()):
             break
-    of_event = given.groupby(label).first().reindex(range(len(drawn)))
+    of_event = given.where(given != "mixed").groupby(label).first().reindex(range(len(drawn)))
     of_event = of_event.where(of_event.notna(), pd.Series(drawn))
     result = given.where(given.notna(), pd.Series(of_event.to_numpy()[label], index=metadata.index))
     return result.astype(str).rename("split")
@@ -261,7 +263,8 @@ def _split_units(
         keys = first.reindex(range(len(keys))).to_numpy(dtype=object)
     strata = _strata(metadata, stratify)
     table = pd.DataFrame({"key": keys[label], "stratum": strata, "given": _given(metadata).to_numpy()})
-    units = table.groupby("key").agg(stratum=("stratum", "min"), given=("given", "first"))
+    table["told"] = table["given"].where(table["given"] != "mixed")
+    units = table.groupby("key").agg(stratum=("stratum", "min"), given=("told", "first"))
     units["draw"] = [_draw(seed, f"unit {key}") for key in units.index]
     order = units.sort_values(["stratum", "draw"]).index
     golden = (np.sqrt(5) - 1) / 2  # multiples of it are spread evenly over [0, 1) in every stretch of the sequence
