@@ -333,3 +333,14 @@ def open_events(source: Sequence[Path], config: ArchiveConfig) -> Records:
         shown = "; ".join(notes[:5]) + (f"; and {len(notes) - 5} more" if len(notes) > 5 else "")
         log.warning("%s: %s", ", ".join(map(str, source)), shown)
     return records
+
+
+def open_events_or_records(source: Sequence[Path], config: ArchiveConfig) -> Records:
+    """As `open_events` where a folder of waveform files has a catalogue; else records of a station and sensor, without an event.
+
+    The latter are what each sensor of the files recorded, in SI units where the format says how (national strong-motion formats).
+    """
+    folders = [Path(path) for path in source if not is_record_set(Path(path))]
+    if any(find_inputs(path, config.catalogue, config.picks, config.stations).catalogue for path in folders):
+        return open_events(source, config)
+    return open_records(source, components="ZNE", physical=True)

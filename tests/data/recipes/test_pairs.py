@@ -1,11 +1,14 @@
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import obspy
 import pandas as pd
 import pytest
 import yaml
+from obspy import Trace, UTCDateTime
 from scipy import signal
 
 from seislatent import config
@@ -314,3 +317,37 @@ def test_real_records():
     for m in made:
         assert m.record.metadata["trace_scale_unit"] == "counts/s" and not m.record.metadata["trace_gain_known"]
         assert 1e-3 < np.abs(m.others["low"]).max() < 0.1  # section 4.4.2: below 0.01 for most
+
+
+def test_waveform_files_with_a_catalogue_and_without(tmp_path):
+    """Components in one file or in three are a record; a catalogue beside them gives event, magnitude and P."""
+    begin = UTCDateTime(2020, 1, 1)
+    for k in range(3):
+        w = record(n=9000, p=2000.0, seed=k, dtype=np.int32)
+        for row, code in zip(w.data, ("HNZ", "HNN", "HNE"), strict=True):
+            header = {"network": "XX", "station": "ABC", "channel": code, "sampling_rate": 100.0, "starttime": begin + 600 * k}
+            (tmp_path / "files").mkdir(exist_ok=True)
+            Trace(row.copy(), header).write(str(tmp_path / "files" / f"{k}.{code}.mseed"), format="MSEED")
+    recipe = Pairs(PairsConfig())
+    records = recipe.open([tmp_path / "files"])
+    assert len(records) == 3 and records[0].components == ("Z", "N", "E")
+    assert isinstance(one(records[0], magnitude_from=None), Made)
+    events = [f"e{k},{begin + 600 * k + 15},40,28,10,{3.0 + k}" for k in range(3)]
+    (tmp_path / "files" / "catalogue.csv").write_text("event_id,time,latitude,longitude,depth_km,magnitude\n" + "\n".join(events))
+    picks = [f"e{k},XX,ABC,P,{begin + 600 * k + 20}" for k in range(3)]
+    (tmp_path / "files" / "picks.csv").write_text("event_id,network,station,phase,time\n" + "\n".join(picks))
+    records = recipe.open([tmp_path / "files"])
+    assert [*recipe.select(records.metadata)] == ["magnitude below 3.5", "", ""]
+    pair = one(records[2])
+    assert isinstance(pair, Made) and pair.record.metadata["source_id"] == "e2"
+    p = pair.record.start_ns / 1e9 + pair.record.metadata["trace_p_arrival_sample"] / 100
+    assert p == pytest.approx((begin + 1220).timestamp, abs=1e-6)
+
+
+def test_national_files_become_pairs(tmp_path):
+    """K-NET's header gives its factor to m/s^2."""
+    text = (Path(obspy.__file__).parent / "io" / "nied" / "tests" / "data" / "test.knet").read_text()
+    for code, direction in {"EW": "E-W", "NS": "N-S", "UD": "U-D"}.items():
+        (tmp_path / f"one.{code}").write_text(re.sub(r"(Dir\.\s+)\S+", rf"\g<1>{direction}", text))
+    (record,) = Pairs(PairsConfig()).open([tmp_path])
+    assert record.unit == "m/s^2" and set(record.components) == set("ZNE")

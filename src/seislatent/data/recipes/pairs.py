@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seislatent.data.archive import ArchiveConfig, open_events_or_records
 from seislatent.data.recipe import DataRecipe, Made, Rejected
+from seislatent.data.records import Records
 from seislatent.errors import SeislatentError
 from seislatent.prepare.excerpt import marked
 from seislatent.prepare.kinds import kinds
@@ -87,6 +90,8 @@ class PairsConfig:
     """What is divided by one peak: the record, so that its components keep their ratios, or each component."""
     rescale_low: bool = False
     """Divide the low side by its own peak afterwards (section 4.4.2)."""
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    """How records are cut from waveform files with a catalogue; without one each record of a sensor is taken, sets as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +128,10 @@ class Pairs(DataRecipe):
             raise SeislatentError(f"low_hz {config.low_hz:g} must be below broad_hz {config.broad_hz:g}")
         self._broad = None if config.broad_hz is None else _lowpass(config, config.broad_hz)
         self._low = _lowpass(config, config.low_hz)
+
+    def open(self, source: Sequence[Path]) -> Records:
+        """Records of waveform files, with a catalogue or without, or of record sets."""
+        return open_events_or_records(source, self.config.archive)
 
     def select(self, table: pd.DataFrame) -> pd.Series:
         """Rate, category, magnitude and P, as far as the table tells them."""
