@@ -56,7 +56,7 @@ class LabelledFiles(Sequence[Waveform]):
     """
 
     def __init__(self, path: Path, *, window_s: float, before_p_s: float, components: str) -> None:
-        self.table_path = path / "labels.csv" if path.is_dir() else path
+        self.table_path = _labels_in(path) if path.is_dir() else path
         self.window_s, self.before_p_s, self.components = window_s, before_p_s, components
         lines = read_labels(self.table_path)
         self.archive = Archive(self.table_path.parent, leave_out=[self.table_path])
@@ -184,6 +184,12 @@ def _pattern(text: str, components: str) -> str:
     if len(components) > 1 and len(code) == 3 and not set(code) & set("*?["):
         parts[3] = code[:2] + "?"
     return ".".join(parts)
+
+
+def _labels_in(folder: Path) -> Path:
+    """labels.csv of a folder, in capitals or not."""
+    found = [p for p in folder.glob("*.[cC][sS][vV]") if p.name.lower() == "labels.csv"]
+    return found[0] if len(found) == 1 else folder / "labels.csv"
 
 
 def _whole(value: Any) -> int | None:

@@ -10,6 +10,7 @@ cannot be used stays in the table with a reason, so that it is counted and found
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 import re
@@ -25,7 +26,7 @@ OTHER_NAMES = {
     "trace_start_time": "start", "class": "label", "source_id": "event", "event_id": "event", "length_s": "length",
     "trace_p_arrival_sample": "p_sample", "trace_s_arrival_sample": "s_sample",
 }  # fmt: skip
-"""Other headings for the same columns; headings are read in lower case."""
+"""Other headings for the same columns; headings are read in lower case, with _ for spaces and hyphens."""
 
 TIMES = ("start", "p_time", "s_time")
 NUMBERS = ("p_s", "s_s", "p_sample", "s_sample", "length")
@@ -58,6 +59,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
         raise SeislatentError(f"{path}, line 1: no column label ({near}); it says what each record is")
     if not {"file", "id"} & set(names):
         raise SeislatentError(f"{path}, line 1: no column file and no column id: one of them says where each record is")
+    _no_slips(path, names, known)
     twice = next((n for k, n in enumerate(names) if n in names[:k]), None)
     if twice is not None:
         raise SeislatentError(f"{path}, line 1: two columns for '{twice}': take one out")
@@ -81,6 +83,14 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     return table
 
 
+def _no_slips(path: Path, names: list[str], known: set[str]) -> None:
+    """Refuses a heading that is nearly one of ours: what it says would be lost in silence."""
+    for name in names:
+        meant = difflib.get_close_matches(name, [*known - {"p", "s", "id"}, *OTHER_NAMES], 1, 0.85)
+        if name not in known and meant:
+            raise SeislatentError(f"{path}, line 1: column '{name}': did you mean '{meant[0]}'? Call it that, or less like it")
+
+
 def _place(row: dict[str, Any]) -> tuple[str, ...]:
     """What no two lines have in common: file, id and start; P where there is no start."""
     names = ("file", "id", "start_ns") if row["start_ns"] is not None else ("file", "id", "p_ns", "p_s", "p_sample")
@@ -88,7 +98,7 @@ def _place(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
-    """Headings in lower case, number and cells of every line that is not empty, and what separates them."""
+    """Headings in lower case with _ between words, number and cells of every line that is not empty, and what separates them."""
     if not path.is_file():
         raise SeislatentError(f"{path} does not exist: write labels.csv with the columns file (or id), start, label")
     if path.stat().st_size > LARGEST:
@@ -111,7 +121,7 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
                 lines.append((reader.line_num, [cell.strip() for cell in line]))
     except csv.Error as error:
         raise SeislatentError(f"{path}, line {reader.line_num}: {error}: mend the line") from error
-    return [h.lower() for h in lines[0][1]], lines[1:], separator
+    return [re.sub(r"[\s-]+", "_", h.lower()) for h in lines[0][1]], lines[1:], separator
 
 
 def _row(names: list[str], cells: list[str], *, decimal_comma: bool) -> dict[str, Any]:

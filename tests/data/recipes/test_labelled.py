@@ -73,6 +73,18 @@ def test_separators_and_encodings(folder, separator, encoding):
     assert one.start_ns == (START + 7.5).ns
 
 
+def test_headings_as_people_write_them(folder):
+    (folder / "Labels.CSV").write_text(f"File ; Label;Start Time;P-s;Event ID\n a.mseed ; eq ;{START + 10};7,5;e1\n")
+    good, told = made(folder)
+    assert told == {"Labels.CSV:2": ""}
+    metadata = good["Labels.CSV:2"].metadata
+    assert metadata["trace_p_arrival_sample"] == 7.5 * RATE and metadata["source_id"] == "e1"
+    assert good["Labels.CSV:2"].start_ns == (START + 10).ns
+    (folder / "Labels.CSV").unlink()
+    with pytest.raises(SeislatentError, match="'p_tme': did you mean 'p_time'"):
+        made(write(folder, "file,label,p_tme", f"a.mseed,eq,{START + 10}"))
+
+
 def test_windows_are_the_samples_of_the_file(folder):
     good, _ = made(write(folder, "file,start,label,p_sample,s_s", f"a.mseed,{START + 10},eq,100.5,8.25"))
     one = good["labels.csv:2"]
