@@ -36,7 +36,7 @@ def test_from_a_folder_to_a_store(run, source, tmp_path):
     assert again == told
     assert (tmp_path / "store" / "overview.png").read_bytes()[:4] == b"\x89PNG"
     code, told, _ = run("info", tmp_path / "store", "--out", tmp_path / "look.svg", "--json")
-    assert code == 0 and told["figure"].endswith("look.svg") and b"signal-to-noise" in (tmp_path / "look.svg").read_bytes()
+    assert code == 0 and told["figure"].endswith("look.svg") and b"SNR of the best" in (tmp_path / "look.svg").read_bytes()
     assert "exists" in run("info", tmp_path / "store", "--out", tmp_path / "look.svg")[2]
     code, _, err = run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store", "--recipe.sampling_rate_hz", "20")
     assert code == 1 and "another store" in err
@@ -119,3 +119,17 @@ def test_info_tells_the_keys_of_a_recipe(run, name):
     code, told, _ = run("info", name, "--json")
     assert code == 0 and told["kind"] == "data recipe" and all(row["meaning"] for row in told["keys"])
     assert json.dumps(told)
+
+
+def test_a_name_that_is_nothing_and_a_store_that_is_half_made(run, tmp_path):
+    code, _, err = run("info", "nothing_there")
+    assert code == 1 and "no such file or folder" in err
+    (tmp_path / "half" / "shards").mkdir(parents=True)
+    (tmp_path / "half" / "plan.json").write_text("{}")
+    code, _, err = run("info", tmp_path / "half")
+    assert code == 1 and "half made" in err and "again" in err
+
+
+def test_a_recipe_that_takes_nothing_tells_where_to_look(run, source, tmp_path):
+    code, _, err = run("prepare", "data/kong_noise", "--data", source, "--out", tmp_path / "s", "--recipe.classes", "[explosion]")
+    assert code == 1 and "not asked for (60)" in err and "prepare data/kong_noise --help" in err and not (tmp_path / "s").exists()

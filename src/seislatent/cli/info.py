@@ -58,10 +58,16 @@ def info(what: str | Path) -> dict[str, Any]:
     if not path.exists():
         if path.suffix in (".safetensors", ".slat") or len(path.parts) > 2:
             raise SeislatentError(f"{what}: no such file or folder")
-        return _data_recipe(str(what)) if str(what).startswith("data/") else _preset(str(what))
+        if str(what).startswith("data/"):
+            return _data_recipe(str(what))
+        if "/" not in str(what):
+            raise SeislatentError(f"{what}: no such file or folder, and names of presets are as in codec/eqcodec: seislatent list")
+        return _preset(str(what))
     if path.is_dir():
         from seislatent.data.store import is_store
 
+        if (path / "plan.json").exists() and (path / "shards").is_dir() and not is_store(path):
+            raise SeislatentError(f"{path} is a store that is half made: give its seislatent prepare command again to finish it")
         return store(path) if is_store(path) else _folder(path)
     if path.suffix == ".safetensors":
         return _weights(path)

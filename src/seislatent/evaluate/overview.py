@@ -44,7 +44,7 @@ def _draw(canvas: Figure, table: pd.DataFrame, rejected: pd.DataFrame, title: st
     _histogram(axes[0, 1], magnitude(table), split, names, "magnitude")
     distance = distance_km(table)
     _histogram(axes[0, 2], np.log10(distance.where(distance > 0)), split, names, "epicentral distance, km", powers=True)
-    _histogram(axes[1, 0], snr_db(table), split, names, "signal-to-noise ratio of the best component, dB")
+    _histogram(axes[1, 0], snr_db(table), split, names, "SNR of the best component, dB")
     _scatter(axes[1, 1], distance, magnitude(table), split, names)
     _reasons(axes[1, 2], rejected)
 
