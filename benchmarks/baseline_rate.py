@@ -1,12 +1,16 @@
 """Rate and distortion of the classical coders beside a neural codec, on the same windows; and the lossless coders' rates.
 
 OMP_NUM_THREADS=1 python benchmarks/baseline_rate.py --data RECORDS --records 20 --out docs/baselines/compression.json
+OMP_NUM_THREADS=1 python benchmarks/baseline_rate.py --data RECORDS --at-ratios --records 100
 OMP_NUM_THREADS=1 python benchmarks/baseline_rate.py --data RECORDS --lossless
 
 Windows of 30 s of one component at the codec's rate (40 Hz for codec/eqcodec_small), scaled to zero mean and unit variance, of
 records that its weights have not seen; at most one of a record and component. Every classical coder writes a real file of one
 window and reads it back; the payload counts, without the record's own header. Each is asked for the codec's bits (its tokens, with
 offset and scales as a code file stores them), and for more. The codec is judged in its record, as in `codec_rate.py`.
+
+--at-ratios: bits per sample of whole records at their own rate, one file for each record with all its channels, at 5 to 40 dB: mean
+over records of the payload over all samples, and the mean signal-to-noise ratio of the traces, their means removed.
 
 --lossless: bits per sample of the first 200,000 samples of continuous records, and of whole records of events. "whole" is the
 payload as the coder's own format writes it (miniSEED in records of 4096 bytes); Steim is also told without record headers and
@@ -27,8 +31,9 @@ from codec_rate import AROUND_FRAMES, COMPARED, WINDOW_S, markdown, neural, unse
 from numpy.typing import NDArray
 
 from seislatent import catalog
-from seislatent.data.records import Records
+from seislatent.data.records import Records, open_records
 from seislatent.errors import SeislatentError
+from seislatent.evaluate.baselines import points
 from seislatent.evaluate.baselines.container import payload_bytes
 from seislatent.evaluate.baselines.lossless import blosc2, flac, steim, steim_payload_bytes, zstd
 from seislatent.evaluate.baselines.mdct import Mdct
@@ -48,6 +53,7 @@ SETS = {
 }
 MORE_BITS = (3.0, 4.0, 6.0)
 """Bits per sample that the classical coders are asked for besides those of the codec."""
+RATIOS_DB = (5.0, 10.0, 20.0, 30.0, 40.0)
 LOSSLESS_SAMPLES = 200_000
 
 
@@ -110,10 +116,32 @@ def compare(system: Any, name: str, wide: NDArray[np.float64], record: list[str]
     return {"windows": len(x), "records": len(set(record)), "systems": systems}
 
 
+def at_ratios(root: Path, most: int, seed: int) -> str:
+    """A table of bits per sample and the ratios reached."""
+    chosen = {
+        "IPOC, 20 Hz": ("seisbench_cx_pb01_20hz", lambda t: np.ones(len(t), bool)),
+        "K-NET, 100 Hz": (
+            "strongmotion_gmprocess",
+            lambda t: (t["station_network_code"] == "BO") & (t["station_code"].str[3] == "0"),
+        ),
+    }
+    lines = []
+    for name, (folder, wanted) in chosen.items():
+        records = open_records(root / folder)
+        rows = np.random.default_rng(seed).permutation(np.flatnonzero(wanted(records.metadata)))[:most]
+        used = [w for i in rows if np.isfinite((w := records[int(i)]).data).all() and (np.ptp(w.data, axis=1) > 0).all()]
+        for coder in (Mdct(), zfp(), sz3()):
+            cells = []
+            for ratio in RATIOS_DB:
+                found = [points(coder, w, (ratio,))[0] for w in used]
+                snr = np.mean([e.snr_db for p in found for e in p.errors])
+                cells.append(f"{np.mean([p.bits_per_sample for p in found]):.3f} ({snr:.1f})")
+            lines.append([f"{name} ({len(used)})" if coder.name == "baseline/mdct" else "", coder.name, *cells])
+    return markdown("records, coder, " + ", ".join(f"{r:g} dB" for r in RATIOS_DB), lines)
+
+
 def lossless_records(root: Path) -> Iterator[tuple[str, list[NDArray[np.int32]]]]:
     """Names and samples."""
-    from seislatent.data.records import open_records
-
     for name, path in (("PFO BHZ, 40 Hz", "anza_19980101/PFO.BHZ.1998.001.mseed"),
                        ("Raspberry Shake, urban", "noise_raspberryshake/SampleHVSRSite08.MSEED")):  # fmt: skip
         yield name, [read(root / "continuous" / path)[0].data[0, :LOSSLESS_SAMPLES].astype(np.int32)]
@@ -145,8 +173,8 @@ def table(found: dict[str, Any]) -> str:
     """Rates and signal-to-noise ratios as Markdown."""
     lines = []
     for name, one in found.items():
-        for system, points in one["systems"].items():
-            cells = [f"{p['bits_per_sample']:.2f}: {p['snr_db']['mean']:.1f}" for p in points]
+        for system, curve in one["systems"].items():
+            cells = [f"{p['bits_per_sample']:.2f}: {p['snr_db']['mean']:.1f}" for p in curve]
             cells = [""] * (len(COMPARED) + len(MORE_BITS) - len(cells)) * (system in ("baseline/zfp", "baseline/sz3")) + cells
             cells += [""] * (len(COMPARED) + len(MORE_BITS) - len(cells))
             lines.append(
@@ -164,9 +192,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(1, len(found), figsize=(3 * len(found), 3.2), sharey=True, constrained_layout=True, squeeze=False)
     for axis, (name, one) in zip(axes[0], found.items(), strict=True):
-        for system, points in one["systems"].items():
-            if points:
-                bits, snr = ([p["bits_per_sample"] for p in points], [p["snr_db"]["mean"] for p in points])
+        for system, curve in one["systems"].items():
+            if curve:
+                bits, snr = ([p["bits_per_sample"] for p in curve], [p["snr_db"]["mean"] for p in curve])
                 axis.plot(bits, snr, marker="o", markersize=3, label=system)
         axis.set(
             title=name, xlabel="bit/sample", xscale="log", xticks=[0.25, 0.5, 1, 2, 4], xticklabels=["1/4", "1/2", "1", "2", "4"]
@@ -184,13 +212,14 @@ def main() -> None:
     parser.add_argument("--model", default="codec/eqcodec_small", help="packaged codec, or a .safetensors file")
     parser.add_argument("--records", type=int, default=20, help="most windows of a set, each of another record or component")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of windows")
+    parser.add_argument("--at-ratios", action="store_true", help="bits per sample at given ratios instead")
     parser.add_argument("--lossless", action="store_true", help="the lossless coders instead")
     parser.add_argument("--out", type=Path, help="JSON file to write; the figure is put beside it")
     given = parser.parse_args()
     if given.data is None:
         parser.error("no records: give --data, or set SEISLATENT_RECORDS")
-    if given.lossless:
-        print(lossless(Path(given.data)))
+    if given.lossless or given.at_ratios:
+        print(lossless(Path(given.data)) if given.lossless else at_ratios(Path(given.data), given.records, given.seed))
         return
     model = catalog.load(given.model)
     system: Any = model.system
