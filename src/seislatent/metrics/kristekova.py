@@ -138,7 +138,7 @@ def verbal_scale(goodness: Tensor | float, best: float = 10.0) -> NDArray[np.str
 def _side_by_side(call: Callable[[int], Totals], starts: range, threads: int) -> list[Totals]:
     """One part of the batch per thread, instead of all threads in every operation.
 
-    Thousands of short operations that wait for all threads each are twenty times slower where other work holds one of the cores.
+    Thousands of short operations that wait for all threads each are many times slower where other work holds one of the cores.
     """
     if threads == 1 or len(starts) == 1:
         return [call(i) for i in starts]
