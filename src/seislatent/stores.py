@@ -129,10 +129,7 @@ def prepare(
     for folder in (miniseed, seisbench):
         if folder is not None and Path(folder).exists() and any(Path(folder).iterdir()):
             raise SeislatentError(f"{folder} holds files already: give another folder")
-    source = [Path(d) for d in ([data] if isinstance(data, str | Path) else data)]
-    for path in source:
-        if not path.exists():
-            raise SeislatentError(f"{path} does not exist: give a file or a folder with --data")
+    source = _there([data] if isinstance(data, str | Path) else data)
     about = {"recipe": str(name), "made_by": f"seislatent {__version__}"}
     begun = time.monotonic()
     store = prepare_records(
@@ -141,14 +138,26 @@ def prepare(
     )  # fmt: skip
     log.info("%d records in %.1f s", len(store), time.monotonic() - begun)
     if not (target / "overview.png").exists() or append:
-        from seislatent.evaluate.overview import overview
-
-        beside = target / "overview.png.part"
-        beside.write_bytes(overview(store).png)
-        os.replace(beside, target / "overview.png")
+        _draw(store, target / "overview.png")
     if miniseed is not None:
         write_miniseed(store, miniseed)
     if seisbench is not None:
         write_seisbench(seisbench, store)
     return store
 
+
+def _there(data: Sequence[str | Path]) -> list[Path]:
+    """The sources, all of which exist."""
+    for path in map(Path, data):
+        if not path.exists():
+            raise SeislatentError(f"{path} does not exist: give a file or a folder with --data")
+    return [Path(d) for d in data]
+
+
+def _draw(store: Store, path: Path) -> None:
+    """The overview of a store as a file that appears at once."""
+    from seislatent.evaluate.overview import overview
+
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_bytes(overview(store).png)
+    os.replace(beside, path)
