@@ -122,14 +122,10 @@ def prepare(
     it = preset(name)
     made, splits = recipe(it, recipe_keys), config.load(SplitConfig, it.split, split_keys, option="--split.")
     target = Path(out)
-    if overwrite and target.is_dir():
-        if not (is_store(target) or (target / PLAN).exists()):
-            raise SeislatentError(f"{target} is no store, and is not taken away: give another folder with --out")
-        shutil.rmtree(target)
-    for folder in (miniseed, seisbench):
-        if folder is not None and Path(folder).exists() and any(Path(folder).iterdir()):
-            raise SeislatentError(f"{folder} holds files already: give another folder")
-    source = _there([data] if isinstance(data, str | Path) else data)
+    source = _sources([data] if isinstance(data, str | Path) else data, target)
+    _free(miniseed, seisbench)
+    if overwrite:
+        _take_away(target)
     about = {"recipe": str(name), "made_by": f"seislatent {__version__}"}
     begun = time.monotonic()
     store = prepare_records(
@@ -146,12 +142,30 @@ def prepare(
     return store
 
 
-def _there(data: Sequence[str | Path]) -> list[Path]:
-    """The sources, all of which exist."""
+def _sources(data: Sequence[str | Path], out: Path) -> list[Path]:
+    """The sources, all of which exist; none holds the store, which would be read as part of it the next time, or lies in it."""
+    place = out.resolve()
     for path in map(Path, data):
         if not path.exists():
             raise SeislatentError(f"{path} does not exist: give a file or a folder with --data")
+        if path.resolve() in (place, *place.parents) or place in path.resolve().parents:
+            raise SeislatentError(f"--out {out} and --data {path} lie in each other: give a folder beside the source with --out")
     return [Path(d) for d in data]
+
+
+def _free(*folders: str | Path | None) -> None:
+    """Folders to write to hold nothing yet."""
+    for folder in folders:
+        if folder is not None and Path(folder).exists() and any(Path(folder).iterdir()):
+            raise SeislatentError(f"{folder} holds files already: give another folder")
+
+
+def _take_away(store: Path) -> None:
+    """The folder of a store, whole or half made, and never that of anything else."""
+    if store.is_dir():
+        if not (is_store(store) or (store / PLAN).exists()):
+            raise SeislatentError(f"{store} is no store, and is not taken away: give another folder with --out")
+        shutil.rmtree(store)
 
 
 def _draw(store: Store, path: Path) -> None:

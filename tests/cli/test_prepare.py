@@ -133,3 +133,12 @@ def test_a_name_that_is_nothing_and_a_store_that_is_half_made(run, tmp_path):
 def test_a_recipe_that_takes_nothing_tells_where_to_look(run, source, tmp_path):
     code, _, err = run("prepare", "data/kong_noise", "--data", source, "--out", tmp_path / "s", "--recipe.classes", "[explosion]")
     assert code == 1 and "not asked for (60)" in err and "prepare data/kong_noise --help" in err and not (tmp_path / "s").exists()
+
+
+def test_a_store_and_its_source_do_not_lie_in_each_other(run, source, tmp_path):
+    for data, out in ((source, source), (source, source / "store"), (source / "metadata.csv", source)):
+        code, _, err = run("prepare", "data/codec", "--data", data, "--out", out, "--overwrite")
+        assert code == 1 and "lie in each other" in err and (source / "metadata.csv").exists()
+    assert run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store")[0] == 0
+    code, _, err = run("prepare", "data/codec", "--data", tmp_path / "mistyped", "--out", tmp_path / "store", "--overwrite")
+    assert code == 1 and "does not exist" in err and (tmp_path / "store" / "records.parquet").exists(), "nothing is taken away"
