@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from seislatent.errors import SeislatentError
-from seislatent.io.intensity_table import COMPONENTS, checked, periods_of, read_intensity_table, write_intensity_table, write_openquake
+from seislatent.io.intensity_table import (
+    COMPONENTS,
+    checked,
+    periods_of,
+    read_intensity_table,
+    write_intensity_table,
+    write_openquake,
+)
 from seislatent.metrics.intensity import Baseline, intensity_measures, names
 
 PERIODS = [0.3, 1.0]
@@ -17,8 +24,9 @@ def table():
         for k, site in enumerate(("007", "NA")):
             for draw in (0, 1):
                 for component in COMPONENTS:
-                    x = torch.randn(400, generator=torch.Generator().manual_seed(hash((k, draw)) % 1000))
-                    made = {n: v.item() for n, v in intensity_measures(x, 100.0, unit="cm/s^2", periods_s=PERIODS).columns().items()}
+                    x = torch.randn(400, generator=torch.Generator().manual_seed(2 * k + draw))
+                    found = intensity_measures(x, 100.0, unit="cm/s^2", periods_s=PERIODS)
+                    made = {n: v.item() for n, v in found.columns().items()}
                     if component.startswith("Rot"):
                         made = {n: v for n, v in made.items() if n.startswith(("P", "SA"))}
                     place = {"station_longitude_deg": -120.123456 + k, "station_latitude_deg": 35.0}
@@ -32,7 +40,7 @@ def test_what_goes_out_comes_back(tmp_path):
     pd.testing.assert_frame_equal(back, checked(table()))
     assert back.site.tolist()[0] == "007" and "NA" in set(back.site) and "0012" in set(back.event)
     text = readme.read_text()
-    assert "0.05 Hz" in text and "| SA(0.3)_g | pseudo-acceleration" in text and "16 rows" not in text and "40 rows, 2 events, 2 sites" in text
+    assert "0.05 Hz" in text and "| SA(0.3)_g | pseudo-acceleration" in text and "40 rows, 2 events, 2 sites" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["im.README.md", "im.csv"]
     assert periods_of(back.columns) == PERIODS
     with pytest.raises(SeislatentError, match="exists"):
@@ -51,7 +59,7 @@ def test_openquake_s_columns(tmp_path):
     assert list(events.columns) == ["eid", "event", "draw"] and len(events) == 4
     rows = table().query("component == 'RotD50' and event == 'ci1' and draw == 1 and site == 'NA'")
     eid = events.query("event == 'ci1' and draw == 1").eid.item()
-    assert gmfs.query("eid == @eid and sid == 1")["gmv_SA(1.0)"].item() == pytest.approx(rows["SA(1.0)_g"].item(), rel=1e-5)
+    assert gmfs[(gmfs.eid == eid) & (gmfs.sid == 1)]["gmv_SA(1.0)"].item() == pytest.approx(rows["SA(1.0)_g"].item(), rel=1e-5)
     with pytest.raises(SeislatentError, match="exists"):
         write_openquake(tmp_path / "oq", table())
 
