@@ -119,6 +119,7 @@ def test_shifting_there_and_back_and_nothing_comes_round(lag):
     edge[..., -1] = 1
     assert shifted(edge, torch.tensor([4.0])).abs().max() == 0
     assert shifted(edge, torch.tensor([-4.0]))[0, 0, 45] == 1
+    assert shifted(edge, torch.tensor([4.5])).abs().max() < 0.2
 
 
 @pytest.mark.parametrize(

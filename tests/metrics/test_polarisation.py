@@ -23,7 +23,8 @@ def line(azimuth_deg, incidence_deg, n=400, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("azimuth", "incidence"), [(30, 20), (140, 70), (200, 45), (359, 10), (271, 89), (90, 90), (0, 90), (10, 5)]
+    ("azimuth", "incidence"),
+    [(30, 20), (140, 70), (200, 45), (359, 10), (271, 89), (90, 90), (0, 90), (45, 90), (120, 90), (170, 90), (10, 5)],
 )
 def test_a_line_is_found(azimuth, incidence):
     found = polarisation(line(azimuth, incidence), RATE)

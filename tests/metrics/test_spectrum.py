@@ -136,6 +136,9 @@ def test_the_floor_ends_what_counts(dtype):
     y = torch.sin(2 * math.pi * 5 * time()).to(dtype)
     missing = log_spectral_distance_db(0 * y, y, RATE, window_s=1.0, floor_db=60)
     assert 0 < missing <= 60
+    click = torch.zeros(100, dtype=dtype)
+    click[50] = 3  # one frame, every frequency alike
+    assert log_spectral_distance_db(0 * click, click, RATE, window_s=1.0, floor_db=60).item() == pytest.approx(60, rel=1e-5)
     quiet = log_spectral_distance_db(y + 1e-6 * noise(4000).to(dtype), y, RATE, window_s=1.0, floor_db=60)
     assert quiet < 1e-2
 
@@ -176,6 +179,9 @@ def test_coherence_where_there_is_no_energy_is_zero():
     for x, ref in ((0 * y, y), (y, 0 * y), (0 * y, 0 * y), (0 * y + 0.1, y)):
         assert coherence(x, ref, RATE, segment_s=1.0).coherence.abs().max() < 1e-12
     tone = torch.sin(2 * math.pi * 10 * time())
+    exact = torch.sin(2 * math.pi * (torch.arange(4000) % 10).double() / 10)
+    both = coherence(exact, 3 * exact, RATE, segment_s=1.0, bands_hz=[(9, 11), (20, 50)])
+    assert both.by_band[0] == pytest.approx(1) and both.by_band[1] == 0  # what is there is rounding
     found = coherence(tone, tone + 1e-3 * noise(4000), RATE, segment_s=1.0, bands_hz=[(9, 11), (30, 40)])
     assert found.by_band[0] > 0.99 and found.by_band[1] < 0.5  # rounding of the tone's other frequencies is not coherent
 

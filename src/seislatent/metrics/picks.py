@@ -69,22 +69,37 @@ def match_picks(picks_s: ArrayLike, truths_s: ArrayLike, tolerance_s: float) -> 
         raise SeislatentError("a pick or truth is NaN or infinite: leave it out before matching")
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise SeislatentError(f"a tolerance of {tolerance_s} s: give a number from 0 up")
-    residual = picks[None] - truths[:, None]
-    apart = np.abs(residual)
     # a tolerance of 0.1 s must hold for times such as 30.1 and 30.0, whose difference is not exactly 0.1
-    largest = tolerance_s + 4 * np.spacing(max(np.abs(picks).max(initial=0), np.abs(truths).max(initial=0), tolerance_s))
+    times = np.concatenate([truths, picks])
+    largest = tolerance_s + 4 * np.spacing(max(np.abs(times).max(initial=0), tolerance_s))
+    # what lies farther apart than the tolerance cannot meet: days of picks fall into small parts
+    order = np.argsort(times)
+    part = np.empty(len(times), np.int64)
+    part[order] = np.cumsum(np.diff(times[order], prepend=times[order[:1]]) > largest)
+    truth, pick = [], []
+    for number in np.intersect1d(part[: len(truths)], part[len(truths) :]):
+        rows, columns = (np.flatnonzero(v == number) for v in (part[: len(truths)], part[len(truths) :]))
+        row, column = _pairs(np.abs(picks[columns] - truths[rows, None]), largest)
+        truth.append(rows[row])
+        pick.append(columns[column])
+    row, column = (np.concatenate(v).astype(np.int64) if v else np.zeros(0, np.int64) for v in (truth, pick))
+    column, row = column[np.argsort(row)], np.sort(row)
+    return PickMatches(
+        pick=column,
+        truth=row,
+        residual_s=picks[column] - truths[row],
+        missed=np.setdiff1d(np.arange(len(truths)), row),
+        false=np.setdiff1d(np.arange(len(picks)), column),
+    )
+
+
+def _pairs(apart: NDArray[np.float64], largest: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of distances [truth pick] that are paired."""
     # a pair too far apart costs more than every other pair together, so it is taken only where nothing else is left
     too_far = 1 + 2 * (largest if largest > 0 else 1.0) * (1 + min(apart.shape))
     row, column = linear_sum_assignment(np.where(apart <= largest, apart, too_far))
     good = apart[row, column] <= largest
-    row, column = row[good], column[good]
-    return PickMatches(
-        pick=column,
-        truth=row,
-        residual_s=residual[row, column],
-        missed=np.setdiff1d(np.arange(len(truths)), row),
-        false=np.setdiff1d(np.arange(len(picks)), column),
-    )
+    return row[good], column[good]
 
 
 def pick_scores(

@@ -40,6 +40,15 @@ def test_matching_against_every_way():
         assert sorted([*found.truth, *found.missed]) == list(range(len(truths)))
 
 
+def test_a_day_of_picks_in_any_order():
+    rng = np.random.default_rng(1)
+    truths = np.sort(rng.uniform(0, 86400, 20000))
+    shuffled = rng.permutation(20000)
+    found = match_picks((truths + rng.uniform(-0.01, 0.01, 20000))[shuffled], truths, 0.2)
+    assert len(found.truth) == 20000 and np.abs(found.residual_s).mean() < 0.0101
+    assert (np.diff(found.truth) > 0).all() and (shuffled[found.pick] == found.truth).mean() > 0.95
+
+
 def test_a_tolerance_holds_on_its_edge():
     assert len(match_picks([30.1], [30.0], 0.1).pick) == 1 and len(match_picks([30.11], [30.0], 0.1).pick) == 0
     assert len(match_picks([5.0], [5.0], 0.0).pick) == 1

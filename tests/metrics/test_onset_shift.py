@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from obspy.signal.cross_correlation import correlate_template
 
 from seislatent.errors import SeislatentError
 from seislatent.metrics.onset import onset_shift
@@ -36,6 +37,16 @@ def test_only_the_window_counts():
     y = record(8.0).expand(2, 3, -1)
     found = onset_shift(x, y, RATE, torch.tensor([[800.0], [800.4]]).expand(2, 3))
     torch.testing.assert_close(found.shift_s, torch.tensor([[0.1], [-0.1]], dtype=torch.float64).expand(2, 3), atol=5e-4, rtol=0)
+
+
+def test_parity_with_obspy():
+    x, y = record(8.1, seed=3, noise=5.0), record(8.0, seed=4, noise=5.0)
+    found = onset_shift(x, y, RATE, torch.tensor(800), before_s=0.5, after_s=1.0, max_shift_s=0.4)
+    template = y[750:900].numpy()
+    expected = correlate_template(x[710:940].numpy(), template, mode="valid", normalize="full", demean=True, method="direct")
+    assert len(expected) == 81
+    assert found.coefficient.item() == pytest.approx(expected.max(), rel=1e-9)
+    assert abs(found.shift_s.item() * RATE - (expected.argmax() - 40)) <= 0.5
 
 
 def test_coefficient_by_hand():
