@@ -220,7 +220,7 @@ class Pairs(DataRecipe):
         piece[gap] = 0
         rate = cuts[0].record.sampling_rate_hz
         y = _at_rate(piece, rate, c.sampling_rate_hz)
-        wanted = [round((cut.first_s - a / rate) * c.sampling_rate_hz) for cut, a in zip(cuts, start, strict=True)]
+        wanted = [_before((cut.first_s - a / rate) * c.sampling_rate_hz) for cut, a in zip(cuts, start, strict=True)]
         first = [min(max(k, 0), y.shape[-1] - c.samples) for k in wanted]
         times = 2 - QUANTITIES.index(cuts[0].motion.quantity) if c.differentiate else 0
         for _ in range(times):
@@ -295,11 +295,16 @@ def _p_of(record: Waveform, column: str) -> float | None:
     return None
 
 
+def _before(sample: float) -> int:
+    """The sample at or before that place: a window that begins at P holds it."""
+    return math.floor(sample + 1e-6)
+
+
 def _pieces(cuts: list[_Cut], c: PairsConfig) -> tuple[NDArray[np.float64], list[int]]:
     """Each window with its margin, [record channel time] at the native rate and of one length; the first sample of each."""
     rate, n = cuts[0].record.sampling_rate_hz, cuts[0].record.data.shape[1]
     length = min(n, math.ceil((c.samples / c.sampling_rate_hz + 2 * c.margin_s) * rate) + (c.margin_s > 0))
-    start = [min(max(math.floor((cut.first_s - c.margin_s) * rate + 0.5), 0), n - length) for cut in cuts]
+    start = [min(max(_before((cut.first_s - c.margin_s) * rate), 0), n - length) for cut in cuts]
     piece = np.empty((len(cuts), 3, length))
     for i, (cut, a) in enumerate(zip(cuts, start, strict=True)):
         for k, row in enumerate(cut.rows):
