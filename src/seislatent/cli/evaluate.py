@@ -8,42 +8,55 @@ normalised records, and snr_db (dB), each as mean, standard deviation and 95 % i
 from __future__ import annotations
 
 import argparse
+import pydoc
 from pathlib import Path
 from typing import Any
 
-QUESTIONS = ("compress", "reconstruct")
+from seislatent.evaluate import QUESTIONS
+
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "compress, reconstruct": {
+        "--level": dict(type=int, metavar="N", help="the level of reconstruct (default: the highest)"),
+        "--window": dict(type=float, dest="window_s", metavar="S", help="also judge windows of S seconds, each scaled by itself"),
+        "--workers": dict(type=int, metavar="N", help="processes of one thread each (default: 1)"),
+    },
+}
+"""The options of each question (or of several), which `evaluate` takes under these names; told only where they are given."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
-    parser.add_argument("question", metavar="QUESTION", choices=QUESTIONS, help=" or ".join(QUESTIONS))
-    parser.add_argument("--systems", required=True, metavar="A,B", help="presets or .safetensors files, separated by commas")
+    """Options of the verb; those of one question are in groups."""
+    parser.add_argument("question", metavar="QUESTION", choices=list(QUESTIONS), help=" or ".join(QUESTIONS))
+    parser.add_argument("--systems", required=True, metavar="A,B", help="presets, .safetensors files, baselines; commas between")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder or file of records; several are separated by commas")
     parser.add_argument("--split", default="test", metavar="NAME", help="train, dev or test, by event (default: test); or all")
-    parser.add_argument("--level", type=int, metavar="N", help="the level of the question reconstruct (default: the highest)")
-    parser.add_argument("--window", type=float, metavar="S", help="also judge windows of S seconds, each scaled by itself")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each (default: 1)")
     parser.add_argument("--out", required=True, metavar="OUT", help="folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report in OUT")
+    for questions, options in OPTIONS.items():
+        group = parser.add_argument_group(questions)
+        for flag, how in options.items():
+            group.add_argument(flag, default=argparse.SUPPRESS, **how)
 
 
 def run(args: argparse.Namespace) -> Any:
     """Calls `evaluate.evaluate`."""
-    from seislatent import catalog
     from seislatent.evaluate import evaluate
 
-    models = [catalog.load(name) for name in args.systems.split(",")]
-    return evaluate(
-        args.question,
-        models,
-        args.data if Path(args.data).exists() else args.data.split(","),
-        args.split,
-        args.out,
-        level=args.level,
-        window_s=args.window,
-        workers=args.workers,
-        overwrite=args.overwrite,
-    )
+    models = [named(name) for name in args.systems.split(",")]
+    data = args.data if Path(args.data).exists() else args.data.split(",")
+    own = {how.get("dest", flag[2:].replace("-", "_")) for options in OPTIONS.values() for flag, how in options.items()}
+    options = {name: value for name, value in vars(args).items() if name in own}
+    return evaluate(args.question, models, data, args.split, args.out, overwrite=args.overwrite, **options)
+
+
+def named(name: str) -> Any:
+    """A baseline by its name in the catalog, else a model as `seislatent.load` gives it."""
+    from seislatent import catalog
+
+    if name not in catalog.BASELINES:
+        return catalog.load(name)
+    made: Any = catalog.BASELINES[name]
+    return (pydoc.locate(made) if isinstance(made, str) else made)()
 
 
 def text(result: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seislatent.evaluate.report import Report
 
-QUESTIONS = ("compress", "reconstruct")
+QUESTIONS: dict[str, str] = {
+    "compress": "seislatent.evaluate.compress.compress",
+    "reconstruct": "seislatent.evaluate.compress.compress",
+}
+"""The full name of the function that answers each: `(systems, data, split, out, *, overwrite, options of its own) -> Report`. One
+that answers several takes `question` too."""
 
 
 def evaluate(
@@ -19,38 +26,43 @@ def evaluate(
     split: str = "test",
     out: str | Path | None = None,
     *,
-    level: int | None = None,
-    window_s: float | None = None,
-    workers: int = 1,
     overwrite: bool = False,
+    **options: Any,
 ) -> Report:
     """Judge systems side by side on the same records.
 
     Args:
         question: `compress` (every level) or `reconstruct` (one level).
-        systems: models as `seislatent.load` gives them, one or several.
+        systems: models as `seislatent.load` gives them, or baselines; one or several.
         data: folder or file of records, or several.
         split: `train`, `dev` or `test`, by event; or `all`.
         out: folder for report.json, report.html and the figures; None writes nothing.
-        level: the level of `reconstruct`; the highest when None.
-        window_s: also judge windows of this length in seconds, each scaled by itself.
-        workers: processes, of one thread each; the result is the same.
         overwrite: replace a report in `out`.
+        **options: of the question. compress: `window_s`, also judge windows of this length in seconds, each scaled by itself;
+            `workers`, processes of one thread each (the result is the same). reconstruct: these, and `level` (the highest when
+            None).
 
     Returns:
         The report: a dictionary as in report.json, with a page and text.
 
     Raises:
-        SeislatentError: an unknown question, no record, a system that is no codec, or a report that may not be replaced.
+        SeislatentError: an unknown question or option, no record, a system that cannot answer, or a report that may not be
+            replaced.
     """
     from seislatent.errors import SeislatentError, unknown
-    from seislatent.evaluate.compress import compress
 
     if question not in QUESTIONS:
         raise SeislatentError(unknown("question", question, QUESTIONS))
-    if level is not None and question != "reconstruct":
+    if options.get("level") is not None and question != "reconstruct":
         raise SeislatentError("a level is asked for by the question reconstruct; compress judges all of them")
+    answer: Any = pydoc.locate(QUESTIONS[question])
+    known = {name for name, told in inspect.signature(answer).parameters.items() if told.kind is told.KEYWORD_ONLY}
+    own = sorted(known - {"question", "overwrite"})
+    for name in options:
+        if name not in own:
+            raise SeislatentError(f"{unknown('option', name, own)} (question {question})")
     models = list(systems) if isinstance(systems, list | tuple) else [systems]
-    return compress(
-        models, data, split, out, question=question, level=level, window_s=window_s, workers=workers, overwrite=overwrite
-    )
+    if "question" in known:
+        options["question"] = question
+    report: Report = answer(models, data, split, out, overwrite=overwrite, **options)
+    return report
