@@ -153,3 +153,15 @@ def test_strata_have_their_shares():
 def test_event_names():
     metadata = table([0, 10, 5000, 5050, None], ids=["b", None, None, None, None])
     assert list(event_names(metadata)) == ["b", "b", "time 2017-07-14T04:03:20", "time 2017-07-14T04:03:20", "record r4"]
+
+
+def test_windows_of_one_station_that_share_samples_are_one_event():
+    """Two events of a swarm, seconds apart, in windows of 60 s: in two splits they would be trained on and judged alike."""
+    starts, ids = [0, 40, 70, 0, 130.995, 500], ["1", "2", "3", "4", "5", "6"]
+    metadata = table(starts, ids=ids, stations=["A", "A", "A", "B", "A", "A"], trace_npts=6001)
+    metadata["start_ns"] = metadata["start_ns"] // 1000 * 1000
+    assert groups(metadata) == [("r0", "r1", "r2"), ("r3",), ("r4",), ("r5",)]
+    assert groups(metadata.drop(columns="trace_npts")) == [(f"r{i}",) for i in range(6)]
+    far = split(metadata, stratify=["station_code"], seed=2)
+    assert far[0] == far[1] == far[2] and not len(leaks(metadata.assign(split=far)))
+    assert len(leaks(metadata.assign(split=["train", "test", "train", "dev", "dev", "dev"]))) == 1

@@ -24,6 +24,9 @@ SPLITS = ("train", "dev", "test")
 WINDOW_S = 120.0
 """Records whose P (or start) lie this close together belong to one event, where ids do not tell."""
 
+OVERLAP_S = 1.0
+"""Records of one station that have more than this in common are one event: neighbours of continuous data may share a sample."""
+
 _NAMES = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test",
           "mixed": "mixed"}  # fmt: skip
 _HOUR_NS = 3600 * 1_000_000_000  # a block that is cut at the hour may start a sample early: hours are counted 1 s later
@@ -33,8 +36,9 @@ def events(metadata: pd.DataFrame, window_s: float = WINDOW_S) -> pd.Series:
     """A label per record, equal for records of one event.
 
     Records with the same `source_id` (or `event_id`, `event`) are one event. A record without an id, or two records of different
-    sets, belong together when their P times (starts, where no P is known) lie within `window_s`; this is transitive. A record
-    with neither id nor time is an event of its own, which the log says.
+    sets, belong together when their P times (starts, where no P is known) lie within `window_s`; so do records of one station that
+    have more than a second in common, whatever their ids: windows of a swarm share samples. This is transitive. A record with
+    neither id nor time is an event of its own, which the log says.
 
     Args:
         metadata: a table of records as `seislatent.data.records` gives it; `start_ns` 0 or missing means unknown.
@@ -53,7 +57,9 @@ def events(metadata: pd.DataFrame, window_s: float = WINDOW_S) -> pd.Series:
     same_id = np.array([anchor[c] if c >= 0 else i for i, c in enumerate(code)], dtype=np.int64)
     near_a, near_b = _near(times, window_s * 1e9)
     keep = (code[near_a] < 0) | (code[near_b] < 0) | (sets[near_a] != sets[near_b])
-    a, b = np.concatenate([np.arange(n), near_a[keep]]), np.concatenate([same_id, near_b[keep]])
+    first_of, second_of = _overlapping(metadata)
+    a = np.concatenate([np.arange(n), near_a[keep], first_of])
+    b = np.concatenate([same_id, near_b[keep], second_of])
     _, label = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(n, n)), directed=False)
     return pd.Series(label, index=metadata.index, name="event")
 
@@ -109,6 +115,26 @@ def _near(times: NDArray[np.float64], window_ns: float) -> tuple[NDArray[np.int6
     first = np.repeat(np.arange(len(t)), count)
     offset = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count) + 1
     return order[first], order[first + offset]
+
+
+def _overlapping(metadata: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of records of one station whose samples have more than `OVERLAP_S` in common; each record with one before it."""
+    needed = ["start_ns", "trace_npts", "trace_sampling_rate_hz", "station_code"]
+    none = np.empty(0, np.int64)
+    if not {*needed} <= {*metadata.columns}:
+        return none, none
+    start = pd.to_numeric(metadata["start_ns"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    count = pd.to_numeric(metadata["trace_npts"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    rate = pd.to_numeric(metadata["trace_sampling_rate_hz"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    end = start + count / np.where(rate > 0, rate, np.nan) * 1e9
+    named = metadata["station_code"].fillna("").astype(str).to_numpy() != ""
+    known = np.flatnonzero(np.isfinite(end) & (start != 0) & named)
+    station = pd.factorize(pd.Series(_stations(metadata)).iloc[known])[0]
+    order = known[np.lexsort((start[known], station))]
+    station = np.sort(station)
+    reach = pd.Series(end[order]).groupby(station).cummax().to_numpy()
+    touching = np.flatnonzero((station[1:] == station[:-1]) & (reach[:-1] - start[order[1:]] > OVERLAP_S * 1e9))
+    return order[touching], order[touching + 1]
 
 
 def split_by_event(metadata: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> pd.Series:
