@@ -132,6 +132,9 @@ def test_what_cannot_be_coded_is_told(build):
     baseline = made(build)
     with pytest.raises(SeislatentError, match="infinite"):
         baseline.encode(record(np.array([0.0, np.inf, 1.0])), 10.0)
+    for amplitude in (1e-160, 1e160):
+        with pytest.raises(SeislatentError, match="another unit"):
+            baseline.encode(record(quake() * amplitude), 10.0)
     with pytest.raises(SeislatentError, match="give one of"):
         baseline.encode(record(quake()))
     with pytest.raises(SeislatentError, match="int16, int32"):
@@ -279,6 +282,16 @@ def test_hostile_lengths_cost_nothing():
         unpack(
             "x", signed(MAGIC + text("x") + struct.pack("<d", math.nan) + varint(0) + varint(5) + b"\1" + text("") + varint(0) * 2)
         )
+
+
+def test_hostile_texts_and_steps_are_told():
+    start = MAGIC + text("baseline/mdct") + struct.pack("<d", 40.0) + varint(0) + varint(5) + b"\x04" + text("") + varint(1)
+    for place in ("[" * 100_000, "{", '{"depth": 1}', '{"latitude_deg": "x"}', "[1]"):
+        with pytest.raises(SeislatentError, match="cannot be"):
+            Mdct().decode(signed(start + text("") * 5 + text(place) + varint(0) + varint(0)))
+    for body in (b"\0" + varint(1 + 2**17), b"\0" + varint(2**40), b"\7" + varint(3) + varint(2**68), b""):
+        with pytest.raises(SeislatentError, match="cannot be"):
+            Mdct().decode(pack("baseline/mdct", record(quake(rows=1)), body))
 
 
 @pytest.mark.parametrize("build", [Mdct])

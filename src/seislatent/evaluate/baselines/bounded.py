@@ -89,6 +89,8 @@ class Bounded:
             for row in made:
                 kind = cursor.number(2**20)
                 if kind:
+                    if kind > 1800 * FINENESS:
+                        raise Malformed("a tolerance beyond all numbers")
                     tolerance = 2.0 ** (unzigzag(kind - 1) / FINENESS)
                     mean = cursor.signed() * tolerance
                     x = self.expand(bytes(cursor.take(cursor.number())), samples, tolerance) + mean

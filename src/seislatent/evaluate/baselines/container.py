@@ -85,7 +85,7 @@ def unpack(coder: str, data: bytes) -> Packed:
         )
     try:
         return _unpacked(coder, raw)
-    except (Malformed, ValueError, OverflowError) as error:
+    except (Malformed, ValueError, OverflowError, RecursionError) as error:
         raise SeislatentError(f"a file of {coder} says what cannot be: {error}") from error
 
 
@@ -105,11 +105,14 @@ def bridged(row: NDArray[Any]) -> NDArray[np.float64]:
     """Samples in float64, with straight lines over gaps; all zero where nothing else is there.
 
     Raises:
-        SeislatentError: an infinite value.
+        SeislatentError: an infinite value, or a channel whose energy is beyond floating point.
     """
     x = row.astype(np.float64)
     if np.isinf(x).any():
         raise SeislatentError(f"{int(np.isinf(x).sum())} samples are infinite: mark what is missing as NaN")
+    peak = float(np.nanmax(np.abs(x), initial=0.0)) if np.isfinite(x).any() else 0.0
+    if peak and not 1e-130 < peak < 1e130:
+        raise SeislatentError(f"samples up to {peak:.3g}: their squares are beyond floating point; give another unit")
     missing = np.isnan(x)
     if missing.any():
         known = np.flatnonzero(~missing)

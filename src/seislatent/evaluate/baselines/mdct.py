@@ -43,6 +43,8 @@ FINENESS = 64
 """Steps are 2^(i / 64): 0.09 dB apart."""
 TRADE = 0.1
 """What a bit is worth, in squared steps."""
+FARTHEST = 900 * FINENESS
+"""Of a step's place from 1."""
 MEAN_PARTS = 64
 """A channel's mean is told in this part of its step."""
 EXCERPTS, EXCERPT = 16, 8192
@@ -192,8 +194,10 @@ class _Record:
         for y, place in zip(self.y, self.places, strict=True):
             step = _step(place)
             peak = np.abs(y).max()
-            if peak >= LARGEST * step or abs(self.mean[len(found)]) >= 2**55 * step:
-                raise SeislatentError(f"{self.coder.name}: a step of {step:.3g} is too small for coefficients up to {peak:.3g}")
+            if abs(place) > FARTHEST or peak >= LARGEST * step or abs(self.mean[len(found)]) >= 2**55 * step:
+                raise SeislatentError(
+                    f"{self.coder.name}: a step of {step:.3g} is too small or too large for coefficients up to {peak:.3g}"
+                )
             made = encode(model, y / step, self.blocks, beside, self.coder.trade, coder)
             beside = made.values
             found.append((centroids(made.values, made.level), made.bits))
@@ -231,7 +235,7 @@ def _decoded(payload: bytes, rows: int, samples: int) -> Array:
         kind = cursor.number(2**20)
         if kind:
             last += unzigzag(kind - 1)
-            if abs(last) > 2**16:
+            if abs(last) > FARTHEST:
                 raise Malformed("a step beyond all numbers")
             places[i], means[i] = last, cursor.signed()
         else:
