@@ -104,7 +104,7 @@ def _gather(memory: Any, beside: Any, begin: int, n: int, around: Any) -> None:
                 total += memory[i, j]
             around[i, k + 3] = total // share
         around[2, k + 3] >>= 4
-        around[3, k + 3] = abs(beside[begin + k]) << 4
+        around[3, k + 3] = abs(int(beside[begin + k])) << 4
     for i in range(4):
         for j in range(3):
             around[i, j] = 0
@@ -267,8 +267,8 @@ def walk(
     count = 0
     for b in range(first, last):
         if tell:
-            state = split[b - 1] if b else 0
-            bit = _decide(split[b], model[3][state], out, source, count)
+            state = int(split[b - 1]) if b else 0
+            bit = _decide(int(split[b]), model[3][state], out, source, count)
             if bit < 0:
                 return -1
             count += 1

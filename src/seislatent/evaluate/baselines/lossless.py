@@ -95,6 +95,16 @@ def steim(version: int) -> Lossless:
     return Lossless(name, compress, _from_miniseed)
 
 
+def steim1() -> Lossless:
+    """Steim 1: differences of 8, 16 or 32 bits."""
+    return steim(1)
+
+
+def steim2() -> Lossless:
+    """Steim 2: differences of 4 to 30 bits."""
+    return steim(2)
+
+
 def steim_payload_bytes(data: bytes) -> int:
     """Of miniSEED as `steim` writes it, the frames with data: without the records' headers and what fills the last record."""
     total = 0
