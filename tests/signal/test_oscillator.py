@@ -92,6 +92,22 @@ def test_loops_leave_no_peak_out(interpolate):
     assert slow.shape == (4, 20, 180)
 
 
+def test_a_peak_between_samples_is_found_in_a_stretch_whose_samples_are_lower():
+    """Two packets of nearly one height, far apart, whose crests fall on samples or between them by chance."""
+    g, t = torch.Generator().manual_seed(0), torch.arange(900, dtype=torch.float64)
+    first, second = torch.rand(2, 60, 1, generator=g, dtype=torch.float64)
+    height = 1 + 0.04 * torch.rand(60, 1, generator=g, dtype=torch.float64)
+
+    def packet(at):
+        return torch.cos(2 * torch.pi * (t - at) / 10) * torch.exp(-(((t - at) / 60) ** 2))
+
+    x = packet(200 + 10 * first) + height * packet(650 + 10 * second)
+    y = 0.7 * packet(200 + 10 * second) - height * packet(650 + 10 * first)
+    fast = directional_peaks(x, y, 100.0, [0.1, 0.025], ALL, loops=True)
+    slow = directional_peaks(x, y, 100.0, [0.1, 0.025], ALL, loops=False)
+    torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-12)
+
+
 def test_threads_and_order_of_periods_change_nothing():
     x, before = quake(5), torch.get_num_threads()
     one = directional_peaks(x[:, 0], x[:, 1], 100.0, [1.0, 0.02, 0.5, 0.05], ALL)
@@ -154,3 +170,20 @@ def test_plain_method_is_that_of_eqsig():
     ours = directional_peaks(x[0], x[1], 100.0, periods.tolist(), [0.0], interpolate=False)[:, 0]
     assert eqsig is not None
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)  # it rounds 2 pi to nine digits
+
+
+def test_short_periods_are_those_of_pyrotd(monkeypatch):
+    """It interpolates too; its transform wraps around, so periods are short against the record."""
+    import sys
+    import types
+
+    if "pkg_resources" not in sys.modules:  # gone from setuptools 81 on; it asks for its own version and no more
+        stand_in = types.ModuleType("pkg_resources")
+        stand_in.get_distribution = lambda name: types.SimpleNamespace(version="0")
+        monkeypatch.setitem(sys.modules, "pkg_resources", stand_in)
+    pyrotd = pytest.importorskip("pyrotd", reason="the comparison needs pyrotd: pip install pyrotd")
+    x, periods = quake(1, 3000)[0], np.array([0.02, 0.05, 0.2, 0.5, 1.0])
+    rotated = directional_peaks(x[0], x[1], 100.0, periods.tolist(), ALL)
+    theirs = pyrotd.calc_rotated_spec_accels(0.01, *x.numpy(), 1 / periods, percentiles=[50, 100]).spec_accel
+    ours = torch.quantile(rotated, torch.tensor([0.5, 1.0], dtype=torch.float64), dim=-1).T
+    np.testing.assert_allclose(ours, np.reshape(theirs, (-1, 2)), rtol=0.02)
