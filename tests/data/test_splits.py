@@ -40,6 +40,23 @@ def test_a_record_without_id_joins_its_neighbours_and_sets_join_each_other():
     assert groups(table([0, 10, 20], ids=["1", "x", "2"], datasets=["a", "b", "a"])) == [("r0", "r1", "r2")]
 
 
+def test_records_of_one_origin_are_one_event_however_far_apart():
+    times, origins = [0, 400, 900, 5000, 5600], ["2017-07-14T02:35:00Z"] * 3 + ["2017-07-14T04:00:00Z", "2017-07-14 04:00:07.5"]
+    assert groups(table(times, source_origin_time=origins)) == [("r0", "r1", "r2"), ("r3", "r4")]
+    assert groups(table(times, ids=list("11122"), datasets=list("aabab"), source_origin_time=origins)) == [
+        ("r0", "r1", "r2"), ("r3", "r4")
+    ]  # fmt: skip
+    apart = ["2017-07-14T02:35:00Z", "2017-07-14T02:35:11Z", None, "nonsense", ""]
+    assert len(groups(table(times, source_origin_time=apart))) == 5
+    assert groups(table(times, ids=list("12345"), source_origin_time=origins)) == [(f"r{i}",) for i in range(5)], "ids decide"
+
+
+def test_many_stations_of_few_events_cost_no_memory():
+    origins = np.repeat([f"2017-07-14T{h:02}:00:00Z" for h in range(4)], 5000)
+    times = np.arange(20_000) * 200.0
+    assert events(table(list(times), source_origin_time=origins)).nunique() == 4
+
+
 def test_p_counts_where_it_is_known_and_unknown_times_stand_alone(caplog):
     one = table([0, 1000, None, 0], trace_p_arrival_sample=[100_000, 0, 0, np.nan])
     one.loc[3, "start_ns"] = 0

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "dev", "test")
 WINDOW_S = 120.0
 """Records whose P (or start) lie this close together belong to one event, where ids do not tell."""
+ORIGIN_S = 10.0
+"""So do records whose origin times lie this close together: P of distant stations lie minutes apart."""
 
 OVERLAP_S = 1.0
 """Records of one station that have more than this in common are one event: neighbours of continuous data may share a sample."""
@@ -36,9 +38,10 @@ def events(metadata: pd.DataFrame, window_s: float = WINDOW_S) -> pd.Series:
     """A label per record, equal for records of one event.
 
     Records with the same `source_id` (or `event_id`, `event`) are one event. A record without an id, or two records of different
-    sets, belong together when their P times (starts, where no P is known) lie within `window_s`; so do records of one station that
-    have more than a second in common, whatever their ids: windows of a swarm share samples. This is transitive. A record with
-    neither id nor time is an event of its own, which the log says.
+    sets, belong together when their P times (starts, where no P is known) lie within `window_s`, or their origin times
+    (`source_origin_time`) within `ORIGIN_S`; so do records of one station that have more than a second in common, whatever their
+    ids: windows of a swarm share samples. This is transitive. A record with neither id nor time is an event of its own, which the
+    log says.
 
     Args:
         metadata: a table of records as `seislatent.data.records` gives it; `start_ns` 0 or missing means unknown.
@@ -55,7 +58,8 @@ def events(metadata: pd.DataFrame, window_s: float = WINDOW_S) -> pd.Series:
     _, first = np.unique(code, return_index=True)
     anchor = dict(zip(code[first], first, strict=True))
     same_id = np.array([anchor[c] if c >= 0 else i for i, c in enumerate(code)], dtype=np.int64)
-    near_a, near_b = _near(times, window_s * 1e9)
+    pairs = _near(times, window_s * 1e9), _same_origin(metadata, sets, code)
+    near_a, near_b = (np.concatenate(side) for side in zip(*pairs, strict=True))
     keep = (code[near_a] < 0) | (code[near_b] < 0) | (sets[near_a] != sets[near_b])
     first_of, second_of = _overlapping(metadata)
     a = np.concatenate([np.arange(n), near_a[keep], first_of])
@@ -135,6 +139,22 @@ def _overlapping(metadata: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.
     reach = pd.Series(end[order]).groupby(station).cummax().to_numpy()
     touching = np.flatnonzero((station[1:] == station[:-1]) & (reach[:-1] - start[order[1:]] > OVERLAP_S * 1e9))
     return order[touching], order[touching + 1]
+
+
+def _same_origin(
+    metadata: pd.DataFrame, sets: NDArray[Any], code: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of records with near origin times; of those of one set, id and time one stands for all, so that pairs stay few."""
+    if "source_origin_time" not in metadata:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    told = pd.to_datetime(metadata["source_origin_time"], utc=True, errors="coerce", format="ISO8601").dt.as_unit("ns")
+    known = np.flatnonzero(told.notna().to_numpy())
+    origin = told.astype("int64").to_numpy()[known].astype(np.float64)
+    key = pd.DataFrame({"set": sets[known], "code": code[known], "origin": origin})
+    same = key.groupby(["set", "code", "origin"]).ngroup().to_numpy()
+    _, first = np.unique(same, return_index=True)
+    a, b = _near(origin[first], ORIGIN_S * 1e9)
+    return np.concatenate([known, known[first[a]]]), np.concatenate([known[first[same]], known[first[b]]])
 
 
 def split_by_event(metadata: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> pd.Series:
