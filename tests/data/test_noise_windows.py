@@ -11,14 +11,11 @@ from obspy import Stream, Trace, UTCDateTime
 from obspy.geodetics import gps2dist_azimuth
 
 from seislatent.data.gather import Unfit
-from seislatent.data.noise_windows import NoiseArchive, NoiseBeforeP, NoiseConfig, coda_length_s, open_noise, sta_lta
-from seislatent.data.records import open_records
+from seislatent.data.noise_windows import NoiseArchive, NoiseConfig, coda_length_s, open_noise, sta_lta
 from seislatent.data.splits import events as label_events
 from seislatent.data.splits import leaks, split_by_event
 from seislatent.data.travel_times import arrivals_s
 from seislatent.errors import SeislatentError
-from seislatent.io.seisbench import write_seisbench
-from seislatent.waveform import Channel, Waveform
 
 START = UTCDateTime("2014-03-01T00:00:00")
 RATE = 50.0
@@ -138,28 +135,6 @@ def test_sta_lta_of_a_step():
     assert np.allclose(ratio[60:600], 1) and ratio[:59].max() == 0
     assert ratio[609] == pytest.approx(9) and ratio.argmax() == 609 and ratio[-1] == pytest.approx(1)
     assert sta_lta(np.zeros((1, 500)), 10, 100).max() == 0
-
-
-def test_noise_before_p(tmp_path):
-    rng = np.random.default_rng(0)
-    waveforms = []
-    for i in range(5):
-        data = rng.integers(-9, 9, (3, 3000)).astype(np.int32)
-        channels = tuple(Channel(network="XX", station="AAA", code=f"HH{c}", component=c) for c in "ZNE")
-        told = {"source_id": f"q{i}", "source_magnitude": 2.0, "trace_p_arrival_sample": 1000.0 + 500 * i, "trace_snr_db": 9.0}
-        told |= {"path_ep_distance_km": 30.0, "trace_p_status": "manual", "trace_name": f"r{i}"}
-        start = START.ns + i * 10**12
-        waveforms.append(Waveform(data=data, sampling_rate_hz=50.0, channels=channels, start_ns=start, metadata=told))
-    write_seisbench(tmp_path / "set", waveforms)
-    found = NoiseBeforeP(open_records(tmp_path / "set"), length_s=30, margin_s=2)
-    assert len(found) == 3 and found.metadata["trace_name"].tolist() == ["r2_noise", "r3_noise", "r4_noise"]
-    record = found[0]
-    assert np.array_equal(record.data, waveforms[2].data[:, 400:1900]) and record.start_ns == waveforms[2].start_ns + 8 * 10**9
-    assert record.metadata["trace_category"] == "noise" and record.metadata["source_id"] == "q2"
-    told = [k for k in record.metadata if k.startswith(("source_", "path_", "trace_p", "trace_snr")) and k != "source_id"]
-    assert told == [] and found.metadata["start_ns"].iloc[0] == record.start_ns
-    with pytest.raises(SeislatentError, match="before its P"):
-        NoiseBeforeP(open_records(tmp_path / "set"), length_s=300)
 
 
 def test_real_noise():

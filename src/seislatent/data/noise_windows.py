@@ -1,7 +1,6 @@
-"""Noise: windows of continuous data in which no earthquake is known or seen, and what stands before P in labelled records.
+"""Noise: windows of continuous data in which no earthquake is known or seen.
 
     archive --windows of length_s--> minus [P - margin, end of the coda] of every catalogued event --[i]--> STA/LTA --> Waveform
-    records with P ---------------------------------- [P - margin - length_s, P - margin) -----------------------> Waveform
 
 Such a label is as good as its catalogue: what neither the catalogue holds nor the trigger sees is in the noise
 (docs/how-to/archive-to-records.md says how much that is).
@@ -29,7 +28,6 @@ from seislatent.data.travel_times import arrivals_s
 from seislatent.errors import SeislatentError
 from seislatent.io.catalogues import read_events
 from seislatent.io.event_fields import iso
-from seislatent.prepare.windows import cut
 from seislatent.signal.filters import Butterworth
 from seislatent.waveform import Waveform
 
@@ -315,63 +313,3 @@ def open_noise(source: Sequence[Path], config: NoiseConfig) -> Records:
     """Noise windows of one archive or several; `notes` of the result says what was left out."""
     parts = [NoiseArchive(config, path) for path in source]
     return Records.joined(parts, [part.folder.resolve().name for part in parts])
-
-
-class NoiseBeforeP(Sequence[Waveform]):
-    """The last `length_s` that end `margin_s` before P, of every record that has so much; `metadata` has one row for each.
-
-    The event's id stays, so that a split by event keeps noise and earthquake together; all else that is told of source and path
-    goes. What is in a record before its P may be the coda of an earlier event: trace_category is noise all the same.
-
-    Args:
-        records: with a table that has trace_p_arrival_sample and trace_sampling_rate_hz.
-        length_s: of the windows, in seconds.
-        margin_s: between the window and P, in seconds; a predicted P needs several.
-
-    Raises:
-        SeislatentError: no record has so much before its P.
-    """
-
-    def __init__(self, records: Records, length_s: float, margin_s: float = 2.0) -> None:
-        self.records, self.length_s, self.margin_s = records, length_s, margin_s
-        table = records.metadata
-        p = pd.to_numeric(table["trace_p_arrival_sample"], errors="coerce") / table["trace_sampling_rate_hz"]
-        self._rows = np.flatnonzero((p >= length_s + margin_s).to_numpy(bool))
-        if not len(self._rows):
-            raise SeislatentError(f"no record has {length_s + margin_s:g} s before its P: ask for shorter windows")
-        chosen = table.iloc[self._rows].reset_index(drop=True)
-        kept = chosen[[c for c in chosen if not _of_event(str(c))]]
-        rate = chosen["trace_sampling_rate_hz"].to_numpy(float)
-        first = np.rint((p.to_numpy(float)[self._rows] - margin_s - length_s) * rate)
-        shift = pd.array(np.rint(first / rate * 1e9).astype(np.int64), dtype="Int64")
-        names = kept["trace_name"].astype(str) + "_noise"
-        start = kept["start_ns"].astype("Int64") + shift
-        self.metadata = kept.assign(trace_name=names, trace_category="noise", start_ns=start, trace_npts=np.rint(length_s * rate))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, i: Any) -> Any:
-        """One window.
-
-        Raises:
-            Unfit: the record itself shows less before its P than its table (incomplete window).
-        """
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
-        record = self.records[int(self._rows[i])]
-        rate, p = record.sampling_rate_hz, float(record.metadata.get("trace_p_arrival_sample", np.nan))
-        count = round(self.length_s * rate)
-        first = round(p - self.margin_s * rate) - count if np.isfinite(p) else -1
-        if first < 0 or first + count > record.data.shape[1]:
-            raise Unfit("incomplete window", f"{self.metadata['trace_name'].iloc[i]}: too little before P")
-        part = cut(record, first, first + count)
-        told = {name: value for name, value in part.metadata.items() if not _of_event(name)}
-        told |= {"trace_name": self.metadata["trace_name"].iloc[i], "trace_category": "noise", "trace_npts": count}
-        return replace(part, metadata=told)
-
-
-def _of_event(column: str) -> bool:
-    """True for columns that speak of the earthquake."""
-    about = column.startswith(("source_", "path_", "trace_p_", "trace_s_", "trace_station_magnitude", "trace_bulletin"))
-    return (about or "snr" in column) and column != "source_id"
