@@ -42,8 +42,17 @@ SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
 }
 
-BASELINES: dict[str, Callable[..., Any]] = {}
-"""What every claim is judged beside; no system, nothing to learn."""
+BASELINES: dict[str, str] = {
+    "baseline/mdct": "seislatent.evaluate.baselines.mdct.Mdct",
+    "baseline/zfp": "seislatent.evaluate.baselines.zfp.zfp",
+    "baseline/sz3": "seislatent.evaluate.baselines.sz3.sz3",
+    "baseline/steim1": "seislatent.evaluate.baselines.lossless.steim1",
+    "baseline/steim2": "seislatent.evaluate.baselines.lossless.steim2",
+    "baseline/flac": "seislatent.evaluate.baselines.lossless.flac",
+    "baseline/blosc2": "seislatent.evaluate.baselines.lossless.blosc2",
+    "baseline/zstd": "seislatent.evaluate.baselines.lossless.zstd",
+}
+"""What every claim is judged beside: the full name of what makes each; no system, nothing to learn."""
 
 DATASETS: dict[str, str] = {
     "codec_windows": "seislatent.data.codec_windows.CodecWindows",
@@ -168,6 +177,14 @@ def listing() -> Listing:
         size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.exists() else "train it"
         rows.append({"name": name, "system": it.system, "weights": size, "about": it.about})
     return rows
+
+
+def baseline(name: str) -> Any:
+    """A classical method by its name, such as baseline/mdct."""
+    made: Any = pydoc.locate(known(BASELINES, "baseline", name))
+    if made is None:
+        raise SeislatentError(f"{name}: there is no {BASELINES[name]} in this version of seislatent")
+    return made()
 
 
 def known(table: Mapping[str, V], what: str, name: str) -> V:
