@@ -44,6 +44,14 @@ def test_numbers_ids_and_times_come_back(tmp_path, dtype):
     assert back.data.dtype == kept and np.array_equal(back.data[0], data.astype(kept))
 
 
+@pytest.mark.parametrize("level", [2e9, 1.0, 1e-12, 0.0], ids=["loud", "quiet", "small", "silent"])
+@pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
+def test_every_level_comes_back(tmp_path, dtype, level):
+    data = (np.random.default_rng(1).uniform(-1, 1, 3000) * level).astype(dtype)
+    (back,) = read(write(record(data), tmp_path / "a.mseed"))
+    assert back.data.dtype == dtype and np.array_equal(back.data[0], data)
+
+
 @pytest.mark.parametrize("when", ["1969-12-31T23:59:59.500000", "1955-04-01T12:00:00.000001", "1906-04-18T13:12:00"])
 def test_times_before_1970(tmp_path, when):
     start = UTCDateTime(when).ns
