@@ -275,3 +275,12 @@ if __name__ == "__main__":
     slow.wait()
     assert not is_store(tmp_path / "out") and (tmp_path / "out" / PLAN).exists()
     same(store, prepare_records(Cuts(CutsConfig(pause_s=0.05)), [records], tmp_path / "out", seed=3))
+
+
+def test_where_p_stands_under_another_name_is_told(records, tmp_path):
+    class Picked(Cuts):
+        def select(self, table):
+            return pd.Series("no P", index=table.index)
+
+    with pytest.raises(SeislatentError, match=r"no P \(90\); it has times in trace_p_arrival_sample \(--recipe.p_column\)$"):
+        prepare_records(Picked(CutsConfig()), [records], tmp_path / "out")

@@ -189,6 +189,7 @@ def _why_nothing(reason: pd.Series, table: pd.DataFrame, about: dict[str, Any]) 
     """The reasons with their counts, the arrivals that the table has where P was missed, and where the rules stand."""
     counts = ", ".join(f"{name} ({n})" for name, n in reason.value_counts().items()) or "it holds no record"
     marks = [str(c) for c in table if str(c).endswith("_sample") and pd.to_numeric(table[c], errors="coerce").notna().any()]
+    marks = [name for name in marks if "_p_" in name or "pick" in name]
     arrivals = f"; it has times in {', '.join(marks[:4])} (--recipe.p_column)" if "no P" in counts and marks else ""
     named = str(about.get("recipe", ""))
     return counts + arrivals + (f"; seislatent prepare {named} --help tells the keys of these rules" if named else "")
