@@ -40,27 +40,32 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-def peaks(x: Samples, transition: Samples, before: Samples, after: Samples, angles_deg: Samples, between: bool) -> Samples:
-    """Peaks [pair period angle] of pairs x [pair 2 time]; the global interpreter lock is not held.
+def prepare(transition: Samples, before: Samples, after: Samples, angles_deg: Samples) -> tuple[Samples, Samples]:
+    """What `peaks` needs of oscillators and directions.
 
     Args:
-        x: acceleration of both components.
         transition: [period 2 2], as before and after of `seislatent.signal.oscillator.Recursion`.
         before: [period 2]
         after: [period 2]
         angles_deg: [angle] directions.
-        between: look at the cubic between samples too.
+
+    Returns:
+        The recursion by lanes [block 8 lane], idle lanes repeating the last oscillator, and the directions [6 angle].
     """
     many = len(transition)
     blocks = -(-many // LANES)
-    # [block 8 lane]: a11 a12 a21 a22, b1 b2 before, b1 b2 after; idle lanes repeat the last oscillator
+    # rows: a11 a12 a21 a22, b1 b2 before, b1 b2 after
     lanes = np.concatenate([transition.reshape(many, 4), before, after], 1)
     lanes = np.pad(lanes, ((0, blocks * LANES - many), (0, 0)), mode="edge").reshape(blocks, LANES, 8)
-    lanes = np.ascontiguousarray(lanes.swapaxes(1, 2))
-    turns = _turns(angles_deg)
-    found = np.zeros((len(x), many, len(angles_deg)))
+    return np.ascontiguousarray(lanes.swapaxes(1, 2)), _turns(angles_deg)
+
+
+def peaks(x: Samples, lanes: Samples, turns: Samples, between: bool, found: Samples) -> None:
+    """Peaks into found [pair period angle], zeros before, of pairs x [pair 2 time]; the interpreter's lock is not held.
+
+    `lanes` and `turns` are from `prepare`; `between` looks at the cubic between samples too.
+    """
     _peaks(np.ascontiguousarray(x), lanes, turns, between, found)
-    return found
 
 
 def _turns(angles_deg: Samples) -> Samples:

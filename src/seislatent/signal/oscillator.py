@@ -196,28 +196,32 @@ def directional_peaks(
 def _looped(
     pair: Tensor, rate_hz: float, steps: int, periods_s: list[float], damping: float, angles_deg: Sequence[float], between: bool
 ) -> Tensor:
-    """[record period angle]; two records at a time, so that their grids stay in the cache, in as many threads as torch has."""
+    """[record period angle]; four records at a time, so that their grids stay in the cache, in as many threads as torch has."""
     from scipy.fft import irfft, rfft
 
-    from seislatent.signal.orbits import peaks
+    from seislatent.signal.orbits import peaks, prepare
 
-    made, angles = recursion(periods_s, damping, 1 / (rate_hz * steps)), np.asarray(angles_deg, np.float64)
+    made = recursion(periods_s, damping, 1 / (rate_hz * steps))
+    lanes, turns = prepare(made.transition, made.before, made.after, np.asarray(angles_deg, np.float64))
     n = pair.shape[-1]
     m = _fast(n + EDGE)
 
-    def some(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        grid = irfft(rfft(x, m) * _gain(m, steps), m * steps)[..., : (n - 1) * steps + 1] if between else x
-        return peaks(grid, made.transition, made.before, made.after, angles, between)
+    x, found = pair.detach().numpy(), np.zeros((len(pair), len(periods_s), len(angles_deg)))
+    threads = torch.get_num_threads()
+    few = max(1, min(4, len(x) // max(1, threads)))
 
-    x, few = pair.detach().numpy(), 2
-    pieces = [x[i : i + few] for i in range(0, len(x), few)]
-    threads = min(torch.get_num_threads(), len(pieces))
-    if threads <= 1:
-        found = list(map(some, pieces))
+    def some(start: int) -> None:
+        part = x[start : start + few]
+        grid = irfft(rfft(part, m) * _gain(m, steps), m * steps)[..., : (n - 1) * steps + 1] if between else part
+        peaks(grid, lanes, turns, between, found[start : start + few])
+
+    if threads == 1 or len(x) <= few:
+        for start in range(0, len(x), few):
+            some(start)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(some, pieces))
-    return torch.from_numpy(np.concatenate(found)) if found else pair.new_zeros(0, len(periods_s), len(angles))
+            list(pool.map(some, range(0, len(x), few)))
+    return torch.from_numpy(found)
 
 
 def _fourier(
