@@ -20,6 +20,14 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "--window": dict(type=float, dest="window_s", metavar="S", help="also judge windows of S seconds, each scaled by itself"),
         "--workers": dict(type=int, metavar="N", help="processes of one thread each (default: 1)"),
     },
+    "detect": {
+        "--label": dict(metavar="COLUMN", help="judge classes by this column, such as event_type (default: judge picks)"),
+        "--cut": dict(type=float, dest="cut_s", metavar="S", help="length in s of what a picker is given (default: 25)"),
+        "--tolerance": dict(type=float, dest="tolerance_s", metavar="S", help="a pick so near in s finds it (default: 0.5)"),
+    },
+    "several questions": {
+        "--seed": dict(type=int, metavar="N", help="of what is drawn at random (default: 0)"),
+    },
 }
 """The options of each question (or of several), which `evaluate` takes under these names; told only where they are given."""
 
@@ -56,7 +64,8 @@ def named(name: str) -> Any:
     if name not in catalog.BASELINES:
         return catalog.load(name)
     made: Any = catalog.BASELINES[name]
-    return (pydoc.locate(made) if isinstance(made, str) else made)()
+    cls: Any = pydoc.locate(made) if isinstance(made, str) else made
+    return cls()
 
 
 def text(result: Any) -> str:

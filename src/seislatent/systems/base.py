@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from seislatent.batch import Batch
+from seislatent.waveform import Waveform
 
 
 class Turn:
@@ -150,3 +151,48 @@ class Embedder(ABC):
     @abstractmethod
     def embed(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch latent"]:
         """One row per record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """An arrival in a record."""
+
+    phase: str
+    """P or S."""
+    sample: float
+    """From the record's first sample, at the record's rate; may lie between two samples."""
+    probability: float = 1.0
+    """0 to 1; 1 where the picker gives none."""
+
+
+class Picker(ABC):
+    """Finds arrivals."""
+
+    @abstractmethod
+    def pick(self, waveform: Waveform) -> list[Pick]:
+        """Every pick that it stands by, in any order; none is an answer."""
+
+
+class Classifier(ABC):
+    """Says what a record shows. It may tell `sampling_rate_hz`: records then come at that rate."""
+
+    labels: tuple[str, ...]
+    """The name of each column of `classify`."""
+
+    @abstractmethod
+    def classify(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch label"]:
+        """The probability of each label, one row per record."""
+
+
+class Disentangler(ABC):
+    """Splits records of a group into what they share and what is each record's own."""
+
+    @abstractmethod
+    def codes(
+        self, x: Float[Tensor, "batch channel time"], group: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch coherent"], Float[Tensor, "batch nuisance"]]:
+        """The coherent code of the group that each record belongs to (equal within a group), and the record's nuisance code.
+
+        `group` are whole numbers; groups are of any size. A system that can redatum also has `redatum(coherent, nuisance)`, which
+        gives the records [batch channel time] of these codes, row by row, from whatever records the two come.
+        """

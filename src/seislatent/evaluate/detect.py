@@ -1,0 +1,92 @@
+"""What a picker or a classifier is worth, on the labels that records bring with them.
+
+picks    records --cut at random around P--> cuts --pick--> residuals, precision, recall, by SNR   beside a constant
+classes  records --classify--> probabilities --> accuracy to F1, ROC, AUC                          beside the majority
+
+Public sets often hold P at one sample of every record (3000 of 9001 in PhaseNet's): a picker that says so is perfect there, and
+worth nothing. So every record is cut anew, its P at an even draw, the same for all systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seislatent.evaluate.baselines.picking import PICKERS
+from seislatent.evaluate.detect_classes import classes
+from seislatent.evaluate.detect_picks import picks
+from seislatent.evaluate.judged import command, having
+from seislatent.evaluate.report import Report, may_write
+from seislatent.systems.base import Classifier, Pick, Picker
+from seislatent.waveform import Waveform
+
+
+class ClassicalPicker(Picker):
+    """A picker of `baselines/picking.py` with its defaults."""
+
+    name: str
+
+    def pick(self, waveform: Waveform) -> list[Pick]:
+        """At most one P and one S, without a probability."""
+        picker: Any = PICKERS[self.name.removeprefix("baseline/")]
+        found = picker(waveform)
+        both = (("P", found.p_sample), ("S", found.s_sample))
+        return [Pick(phase=phase, sample=sample) for phase, sample in both if sample is not None]
+
+
+class StaLta(ClassicalPicker):
+    """Recursive STA/LTA."""
+
+    name = "baseline/sta_lta"
+
+
+class Aic(ClassicalPicker):
+    """STA/LTA refined by AIC."""
+
+    name = "baseline/aic"
+
+
+class ArPick(ClassicalPicker):
+    """ObsPy's autoregressive picker."""
+
+    name = "baseline/ar_pick"
+
+
+def detect(
+    systems: Sequence[Any],
+    data: str | Path | Sequence[str | Path],
+    split: str = "test",
+    out: str | Path | None = None,
+    *,
+    label: str | None = None,
+    cut_s: float = 25.0,
+    tolerance_s: float = 0.5,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Report:
+    """As `seislatent.evaluate`: picks, or with `label` (a column of the records, such as event_type) classes.
+
+    Args:
+        systems: Pickers or Classifiers, or models of such systems.
+        data: folder or file of records, or several.
+        split: as elsewhere.
+        out: folder of the report.
+        label: column that names the class of each record.
+        cut_s: what a picker is given of a record, in s; at least 14.
+        tolerance_s: a pick this near to an arrival finds it.
+        seed: of the random cuts.
+        overwrite: replace a report in `out`.
+    """
+    if out is not None:
+        may_write(out, overwrite)
+    if label is not None:
+        named = having(systems, Classifier, "classify records")
+        report = classes(named, data, split, label, command("detect", named, data, split, out, label=label))
+    else:
+        named = having(systems, Picker, "pick arrivals")
+        asked = command("detect", named, data, split, out, cut=cut_s, tolerance=tolerance_s, seed=seed)
+        report = picks(named, data, split, cut_s, tolerance_s, seed, asked)
+    if out is not None:
+        report.write(out, overwrite)
+    return report

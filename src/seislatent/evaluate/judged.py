@@ -1,0 +1,81 @@
+"""What questions share: systems by name and by verb, the command that asks again, numbers with their intervals."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seislatent.errors import SeislatentError
+from seislatent.evaluate.bootstrap import DRAWS
+from seislatent.metrics.detection import event_weights, interval_by_event
+
+VALUES = 20_000_000
+"""Weights held at once for an interval."""
+
+
+def having(systems: Sequence[Any], verb: type, what: str) -> dict[str, Any]:
+    """Each system under a name of its own; a model gives its system.
+
+    Raises:
+        SeislatentError: no system, one without the verb, or the same name twice.
+    """
+    found: dict[str, Any] = {}
+    for given in systems:
+        it = getattr(given, "system", given)
+        name = str(getattr(given, "name", type(given).__name__))
+        if isinstance(given, str):
+            raise SeislatentError(f"{given!r} is a name: give seislatent.load({given!r}), or a baseline")
+        if not isinstance(it, verb):
+            raise SeislatentError(f"{name} is a {type(it).__name__}, no {verb.__name__}: it cannot {what}")
+        if any(str(getattr(other, "name", "")) == name for other in systems if other is not given):
+            name = f"{name} {getattr(given, 'digest', '')}".strip()
+        if name in found:
+            raise SeislatentError(f"{name} is given twice: give each system once")
+        found[name] = it.eval() if isinstance(it, torch.nn.Module) else it
+    if not found:
+        raise SeislatentError("no system to judge: give at least one")
+    return found
+
+
+def command(question: str, named: dict[str, Any], data: Any, split: str, out: str | Path | None, **options: Any) -> str:
+    """The command that asks this again."""
+    if Path(sys.argv[0]).name == "seislatent":
+        return shlex.join(["seislatent", *sys.argv[1:]])
+    words = ["seislatent", "evaluate", question, "--systems", ",".join(named), "--data", ",".join(places(data)), "--split", split]
+    for name, value in options.items():
+        words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)] if value is not None else []
+    return shlex.join([*words, "--out", str(out or "OUT")])
+
+
+def places(data: Any) -> list[str]:
+    """The folders or files, as given."""
+    return [str(data)] if isinstance(data, str | Path) else [str(d) for d in data]
+
+
+def weights(events: NDArray[Any]) -> Tensor:
+    """How often each record counts in each draw of events [draw record]; fewer draws where records are many."""
+    return event_weights(events, max(100, min(DRAWS, VALUES // max(len(events), 1))))
+
+
+def told(value: Any, drawn: Tensor, events: NDArray[Any], std: float | None = None) -> dict[str, Any]:
+    """A number as in report.json, with its interval from its values in draws of events.
+
+    `std` where it is a mean over records; None where it is not.
+    """
+    ends, mean = interval_by_event(lambda _: drawn, events, draws=1), float(value)
+    return {"mean": mean if np.isfinite(mean) else None, "std": std, "low": ends.low, "high": ends.high}
+
+
+def ratio(part: Tensor, whole: Tensor, events: NDArray[Any]) -> dict[str, Any]:
+    """Sum over sum of records, such as a share or a precision; None where there is nothing to divide by."""
+    w = weights(events)
+    std = float(part.std(correction=0)) if bool((whole == 1).all()) else None
+    return told(part.sum() / whole.sum(), (w @ part) / (w @ whole), events, std)
