@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -284,3 +285,29 @@ def test_where_p_stands_under_another_name_is_told(records, tmp_path):
 
     with pytest.raises(SeislatentError, match=r"no P \(90\); it has times in trace_p_arrival_sample \(--recipe.p_column\)$"):
         prepare_records(Picked(CutsConfig()), [records], tmp_path / "out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LethalConfig:
+    """Nothing to choose."""
+
+
+class Lethal(DataRecipe):
+    """Ends its process, as the system does where memory runs out."""
+
+    Config = LethalConfig
+
+    def make(self, records, rngs):
+        os._exit(9)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://localhost:1"])
+def test_addresses_that_are_none(records, tmp_path, address):
+    with pytest.raises(SeislatentError, match=f"no Dask scheduler answers at {address}.*tcp://HOST:PORT"):
+        made(records, tmp_path / "out", scheduler=address)
+
+
+def test_workers_that_die_are_told(records, tmp_path):
+    with pytest.raises(SeislatentError, match=r"died again and again.*fewer --workers"):
+        prepare_records(Lethal(LethalConfig()), [records], tmp_path / "out", workers=2)
+    assert not is_store(tmp_path / "out")

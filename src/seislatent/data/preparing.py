@@ -41,10 +41,8 @@ FEW = 5000
 """Below so many records one process is quicker than starting several."""
 AT_ONCE = 64
 """Records that a process holds at a time; its memory is about four times theirs, in float64."""
-
 AHEAD = 3
 """Tasks per process that are under way or wait for it."""
-
 MOST_NOTES = 1000
 """Lines about what a source holds that cannot be used, kept in the store."""
 
@@ -188,8 +186,7 @@ def made_plan(
 def _why_nothing(reason: pd.Series, table: pd.DataFrame, about: dict[str, Any]) -> str:
     """The reasons with their counts, the arrivals that the table has where P was missed, and where the rules stand."""
     counts = ", ".join(f"{name} ({n})" for name, n in reason.value_counts().items()) or "it holds no record"
-    marks = [str(c) for c in table if str(c).endswith("_sample") and pd.to_numeric(table[c], errors="coerce").notna().any()]
-    marks = [name for name in marks if "_p_" in name or "pick" in name]
+    marks = [str(c) for c in table if str(c).endswith("_sample") and ("_p_" in str(c) or "pick" in str(c)) and table[c].notna().any()]
     arrivals = f"; it has times in {', '.join(marks[:4])} (--recipe.p_column)" if "no P" in counts and marks else ""
     named = str(about.get("recipe", ""))
     return counts + arrivals + (f"; seislatent prepare {named} --help tells the keys of these rules" if named else "")
@@ -325,7 +322,7 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
             yield make_piece(*plan.task(piece, out))
         return
     import dask
-    from dask.distributed import Client, LocalCluster, as_completed
+    from dask.distributed import KilledWorker, LocalCluster, as_completed
 
     quiet = {"distributed.worker.daemon": False, "distributed.scheduler.worker-saturation": 1.0}
     with dask.config.set(quiet):
@@ -336,7 +333,7 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
                 dashboard_address="127.0.0.1:0",
             )  # fmt: skip
         try:
-            with Client(cluster or scheduler) as client:
+            with _client(cluster, scheduler) as client:
                 count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
                 waiting = iter(todo)
                 first = (client.submit(make_piece, *plan.task(piece, out), pure=False) for piece in islice(waiting, AHEAD * count))
@@ -345,11 +342,24 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
                     yield job.result()
                     for piece in islice(waiting, 1):  # a task carries its part of the table: few are under way at a time
                         done.add(client.submit(make_piece, *plan.task(piece, out), pure=False))
-        except OSError as error:
-            raise SeislatentError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+        except KilledWorker as error:
+            raise SeislatentError(
+                "a process that made records died again and again, most often for want of memory: the same command goes on, with"
+                " fewer --workers"
+            ) from error
         finally:
             if cluster is not None:
                 cluster.close()
+
+
+def _client(cluster: Any, scheduler: str | None) -> Any:
+    """Dask's client of a cluster that we started, or of the scheduler at an address."""
+    from dask.distributed import Client
+
+    try:
+        return Client(cluster or scheduler)
+    except (OSError, ValueError) as error:  # nobody there, or no address at all
+        raise SeislatentError(f"no Dask scheduler answers at {scheduler}: {error}; give --scheduler tcp://HOST:PORT") from error
 
 
 def _finished(plan: Plan, out: Path, earlier: Store | None) -> Store:
