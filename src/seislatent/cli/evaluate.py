@@ -25,6 +25,18 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "--cut": dict(type=float, dest="cut_s", metavar="S", help="length in s of what a picker is given (default: 25)"),
         "--tolerance": dict(type=float, dest="tolerance_s", metavar="S", help="a pick so near in s finds it (default: 0.5)"),
     },
+    "translate": {
+        "--criteria": dict(metavar="FILE", help="YAML of limits for the verdict (default: broadband, which ships)"),
+        "--ground-motion-model": dict(
+            dest="ground_motion_model", metavar="NAME", help="model to compare with (default: BSSA14; pygmm must be installed)"
+        ),
+        "--im-format": dict(
+            dest="im_format", choices=("csv", "openquake"), help="what is written beside the table of measures (default: csv)"
+        ),
+    },
+    "translate, generate": {
+        "--draws": dict(type=int, metavar="N", help="of each record or condition (default: 5)"),
+    },
     "several questions": {
         "--seed": dict(type=int, metavar="N", help="of what is drawn at random (default: 0)"),
     },

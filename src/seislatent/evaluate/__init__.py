@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 QUESTIONS: dict[str, str] = {
     "compress": "seislatent.evaluate.compress.compress",
     "reconstruct": "seislatent.evaluate.compress.compress",
+    "translate": "seislatent.evaluate.translate.translate",
     "detect": "seislatent.evaluate.detect.detect",
 }
 """The full name of the function that answers each: `(systems, data, split, out, *, overwrite, options of its own) -> Report`. One

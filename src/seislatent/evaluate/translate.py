@@ -1,0 +1,401 @@
+"""How good broadband motion made from low frequencies is: draws of each system against the records of a store of pairs.
+
+    store of pairs (x, low) --translate or draw--> n draws --metrics--> numbers per record --summary by event--> report, verdict
+
+Every residual is ln(draw / record): positive where a draw is too large. Values stand per record (means over its draws) before
+anything is averaged, so that records count alike and intervals draw whole events again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seislatent import __version__
+from seislatent.data.splits import SPLITS, events, split_by_event
+from seislatent.data.store import Store, is_store
+from seislatent.errors import SeislatentError, unknown
+from seislatent.evaluate import criteria as limits
+from seislatent.evaluate.baselines.broadband import Circumstances
+from seislatent.evaluate.bootstrap import DRAWS, SHARE
+from seislatent.evaluate.measured import Measured, measured, table
+from seislatent.evaluate.report import Report, may_write
+from seislatent.evaluate.residuals import Against, against_models, metrics_of
+from seislatent.io.intensity_table import write_intensity_table, write_openquake
+from seislatent.metrics.anderson import CRITERIA, anderson_scores
+from seislatent.metrics.intensity import Baseline, names
+from seislatent.metrics.kristekova import kristekova
+from seislatent.signal.filters import Butterworth
+from seislatent.systems.base import Translator
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Records whose draws are in memory together."""
+EXAMPLES = 3
+"""Worst records that are drawn; the best one stands beside them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRecords:
+    """The records of a split of a store of pairs."""
+
+    store: Store
+    rows: NDArray[np.int64]
+    table: pd.DataFrame
+    events: NDArray[Any]
+    scale: NDArray[np.float64]
+    """Of x, in m/s^2; NaN where the gain is not known."""
+    rate_hz: float
+    samples: int
+    low_pass: Butterworth
+    broad_pass: Butterworth | None
+
+    @property
+    def highest_hz(self) -> float:
+        """Up to where both sides can be believed."""
+        return min(0.4 * self.rate_hz, float(self.broad_pass.corners_hz) if self.broad_pass else math.inf)  # type: ignore[arg-type]
+
+    @property
+    def band_hz(self) -> tuple[float, float]:
+        """Of time-frequency misfits and scores: four wavelengths fit into the record."""
+        return 4 * self.rate_hz / self.samples, self.highest_hz
+
+    def batches(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Places, x and low [record channel time] in float64."""
+        for at in range(0, len(self.rows), AT_ONCE):
+            here = slice(at, min(at + AT_ONCE, len(self.rows)))
+            x, low = (torch.from_numpy(self.store.read(self.rows[here], array=name)).double() for name in ("x", "low"))
+            yield here, x, low
+
+    def circumstances(self, low: Tensor | None, at: slice) -> Circumstances:
+        """What a baseline may know of some of them."""
+        return Circumstances(
+            table=self.table.iloc[at], samples=self.samples, sampling_rate_hz=self.rate_hz, unit="m/s^2", scale=self.scale[at],
+            low=low, low_pass=self.low_pass, broad_pass=self.broad_pass,
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What one system did; [record] each, in the order of the records."""
+
+    values: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
+    parts: list[Measured] = field(default_factory=list)
+    draws: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], float]] = field(default_factory=dict)
+    """Examples by record: record and first draw [channel time], mean |ln ratio| of SA."""
+    told: list[str] = field(default_factory=list)
+
+    def add(self, **values: Tensor) -> None:
+        """One batch more."""
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(value.double().cpu().numpy())
+
+    def of(self, name: str) -> NDArray[np.float64]:
+        """A value of every record."""
+        return np.concatenate(self.values[name])
+
+
+def translate(
+    models: Sequence[Any],
+    data: str | Path | Sequence[str | Path],
+    split: str = "test",
+    out: str | Path | None = None,
+    *,
+    draws: int = 5,
+    seed: int = 0,
+    criteria: str | Path = "broadband",
+    ground_motion_model: str = "BSSA14",
+    im_format: str = "csv",
+    overwrite: bool = False,
+) -> Report:
+    """Judge translators and broadband baselines on a store of pairs.
+
+    Args:
+        models: loaded models whose system is a Translator, and baselines with a method `draw` (`evaluate.baselines.broadband`).
+        data: a store that `seislatent prepare data/pairs` made.
+        split: `train`, `dev` or `test`, by event; or `all`.
+        out: folder for the report, its figures, and a table of intensity measures per system; None writes nothing.
+        draws: of each record; two at least are needed to judge their spread.
+        seed: of all draws.
+        criteria: file of limits for the verdict, or the name of one that ships.
+        ground_motion_model: a name of `metrics.gmm_residuals`, used where pygmm is installed and magnitudes are known.
+        im_format: `csv`, or `openquake` for its ground-motion fields and sites beside it.
+        overwrite: replace a report in `out`.
+
+    Raises:
+        SeislatentError: no store of pairs, no record, a system that does not translate, wrong output of one, or a bad option.
+    """
+    named = judges(models, Translator, "translate")
+    rules = limits.load(criteria)
+    if draws < 1:
+        raise SeislatentError(f"{draws} draws of each record: give 1 or more, 2 or more to judge their spread")
+    if im_format not in ("csv", "openquake"):
+        raise SeislatentError(unknown("format of intensity measures", im_format, ("csv", "openquake")))
+    if out is not None:
+        may_write(out, overwrite)
+    records = pairs_of(data, split)
+    tallies, floor = _tried(named, records, draws, seed)
+    against = against_models(records.table, records.scale, next(iter(tallies.values())).parts, ground_motion_model)
+    told = {name: _told(tally, records, against, rules) for name, tally in tallies.items()}
+    known = int(np.isfinite(records.scale).sum())
+    result = {
+        "question": "translate", "records": len(records.rows), "events": len(np.unique(records.events)), "systems": told,
+        "floor": metrics_of(floor, records.events),
+        "records_in_si": known, "draws": draws, "seed": seed, "data": [str(records.store.path)], "split": split,
+        "band_hz": list(records.band_hz), "baseline_correction": str(Baseline()),
+        "ground_motion_model": against.plain(), "criteria": {"name": rules.name, "about": rules.about},
+        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"}, "version": __version__, "command": asked(),
+    }  # fmt: skip
+    from seislatent.evaluate.translate_page import page
+
+    report = page(result, tallies, records, against)
+    if out is not None:
+        with tempfile.TemporaryDirectory() as beside:
+            result_notes = _tables(Path(beside), tallies, records, im_format)
+            if result_notes:
+                report["intensity_measures"] = result_notes
+            report.write(out, overwrite, Path(beside))
+    return report
+
+
+def asked() -> str:
+    """The command that this is the answer to; empty where it was asked from Python."""
+    return shlex.join(["seislatent", *sys.argv[1:]]) if Path(sys.argv[0]).name == "seislatent" else ""
+
+
+def judges(models: Sequence[Any], verb: type, word: str) -> dict[str, Any]:
+    """Each system under a name of its own.
+
+    Raises SeislatentError: none at all, one given twice, or one that has neither the verb nor a baseline's `draw`.
+    """
+    found: dict[str, Any] = {}
+    for model in models:
+        name = str(getattr(model, "name", type(model).__name__))
+        if isinstance(model, str):
+            raise SeislatentError(f"{model!r} is a name: give seislatent.load({model!r}), or a baseline")
+        it = getattr(model, "system", model)
+        if not hasattr(it, "draw") and not isinstance(it, verb):
+            kind = type(it).__name__
+            raise SeislatentError(
+                f"{name} is a {kind}, which does not {word}: give a {verb.__name__.lower()} or a broadband baseline"
+            )
+        if name in found:
+            name = f"{name} {getattr(model, 'digest', '')}".strip()
+        if name in found:
+            raise SeislatentError(f"{name} is given twice: give each system once")
+        found[name] = it.eval() if isinstance(it, torch.nn.Module) else it
+    if not found:
+        raise SeislatentError("no system to judge: give at least one")
+    return found
+
+
+def pairs_of(data: str | Path | Sequence[str | Path], split: str) -> PairRecords:
+    """The records of a split of one store of pairs. Raises SeislatentError as `translate`."""
+    places = [data] if isinstance(data, str | Path) else list(data)
+    if len(places) != 1 or not is_store(places[0]):
+        raise SeislatentError(f"{', '.join(map(str, places))}: give one record store, made with seislatent prepare data/pairs")
+    store = Store(places[0])
+    if "low" not in store.arrays:
+        raise SeislatentError(f"{store.path} holds {', '.join(store.arrays)} and no low-frequency side: make it with data/pairs")
+    rows, chosen, label = split_rows(store.metadata, split)
+    config = {**store.about, **(store.about.get("config") or {})}
+    rate = float(chosen["trace_sampling_rate_hz"].iloc[0])
+    peak = np.full(len(chosen), np.nan)
+    if {"trace_peak", "trace_scale_unit"} <= set(chosen.columns):
+        peak = pd.to_numeric(chosen["trace_peak"], errors="coerce").to_numpy(np.float64)
+        peak = np.where(chosen["trace_scale_unit"].to_numpy(object) == "m/s^2", peak, np.nan)
+    scale = np.where(peak > 0, peak, np.nan)
+    broad = config.get("broad_hz", 30.0)
+
+    def low_pass(corner: float) -> Butterworth:
+        return Butterworth(
+            kind="lowpass", corners_hz=float(corner), rate_hz=rate, order=int(config.get("order", 4)),
+            zero_phase=bool(config.get("zero_phase", True)),
+        )  # fmt: skip
+
+    return PairRecords(
+        store=store, rows=rows, table=chosen, events=label, scale=scale, rate_hz=rate,
+        samples=int(chosen["trace_npts"].iloc[0]), low_pass=low_pass(config.get("low_hz", 1.0)),
+        broad_pass=None if broad is None else low_pass(broad),
+    )  # fmt: skip
+
+
+def split_rows(metadata: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], pd.DataFrame, NDArray[Any]]:
+    """Rows, metadata and events of a split, by event. Raises SeislatentError for an unknown or empty one."""
+    if split not in (*SPLITS, "all"):
+        raise SeislatentError(unknown("split", split, (*SPLITS, "all")))
+    label = events(metadata).to_numpy()
+    of = split_by_event(metadata).to_numpy()
+    rows = np.arange(len(metadata)) if split == "all" else np.flatnonzero(of == split)
+    if not len(rows):
+        counts = ", ".join(f"{int((of == s).sum())} in {s}" for s in sorted(set(of)))
+        raise SeislatentError(f"no record of split '{split}' ({counts}): choose another split, or all")
+    chosen = metadata.iloc[rows].reset_index(drop=True)
+    names = np.array([f"event {i}" for i in label[rows]], object)
+    for column in ("source_id", "event_id"):  # the first name that one of its records has
+        if column in chosen:
+            given = pd.Series(chosen[column].to_numpy(object)).replace("", None)
+            first = given.groupby(label[rows]).first()
+            told = [first.get(i) for i in label[rows]]
+            names = np.array([n if t is None or t != t else str(t) for n, t in zip(names, told, strict=True)], object)
+            break
+    return rows, chosen, np.array([str(n) for n in names])
+
+
+# -- record by record -------------------------------------------------------------------------------------------------------------
+
+
+def _tried(
+    named: dict[str, Any], records: PairRecords, draws: int, seed: int
+) -> tuple[dict[str, Tally], dict[str, NDArray[np.float64]]]:
+    """Every system on all records, and what the records themselves lose in the low-pass."""
+    tallies = {name: Tally() for name in named}
+    floor = Tally()
+    for name, model in named.items():
+        if hasattr(model, "told"):
+            one = records.store.read(records.rows[:1], array="low")
+            low = torch.from_numpy(one).double().expand(len(records.rows), -1, -1)
+            tallies[name].told = list(model.told(records.circumstances(low, slice(None))))
+    generators = {name: torch.Generator().manual_seed(seed) for name in named}
+    for here, x, low in records.batches():
+        log.info("records %d to %d of %d", here.start + 1, here.stop, len(records.rows))
+        floor.add(**_low_frequencies(x[:, None], low, records.low_pass))
+        for name, model in named.items():
+            made = drawn(model, name, records, low, here, draws, generators[name])
+            _score(tallies[name], made, x, low, records, here)
+    return tallies, {name: floor.of(name) for name in floor.values}
+
+
+def drawn(model: Any, name: str, records: PairRecords, low: Tensor, here: slice, n: int, generator: torch.Generator) -> Tensor:
+    """Draws [record draw channel time] in float64. Raises SeislatentError where a system gives another shape or no numbers."""
+    if hasattr(model, "draw"):
+        made = model.draw(records.circumstances(low, here), n, generator)
+    else:
+        at = next(iter(model.parameters()), low) if isinstance(model, torch.nn.Module) else low
+        with torch.inference_mode():
+            made = model.translate(low.to(at.device, at.dtype), n, generator)
+    made = made.detach().double().cpu()
+    wanted = (low.shape[0], n, *low.shape[1:])
+    if tuple(made.shape) != wanted:
+        raise SeislatentError(
+            f"{name} gave draws of shape {tuple(made.shape)} where {wanted} were asked for [record draw channel time]"
+        )
+    if not made.isfinite().all():
+        raise SeislatentError(f"{name} gave NaN or infinity among records {here.start} to {here.stop - 1}: it cannot be judged")
+    return made
+
+
+def _low_frequencies(made: Tensor, low: Tensor, low_pass: Butterworth) -> dict[str, Tensor]:
+    """How far the low-passed draws are from `low`: error over root mean square, mean over draws; in dB; and below half the corner.
+
+    The ends, where the filter sees no record beyond, are left out: two periods of the corner on either side, a fifth at most.
+    """
+    again = torch.from_numpy(low_pass(made.cpu().numpy()))
+    n, corner = low.shape[-1], float(low_pass.corners_hz)  # type: ignore[arg-type]
+    edge = min(round(2 * low_pass.rate_hz / corner), n // 5)
+    error, size = (again - low[:, None])[..., edge : n - edge], low[:, None, :, edge : n - edge]
+    share = _ratio(error.square().sum((-2, -1)), size.square().sum((-2, -1)))
+    f = torch.fft.rfftfreq(error.shape[-1], 1 / low_pass.rate_hz)
+    window = torch.hann_window(error.shape[-1], periodic=False, dtype=torch.float64)
+    power = [torch.fft.rfft(x * window)[..., f <= corner / 2].abs().square().sum((-2, -1)) for x in (error, size)]
+    return {
+        "low_frequency_error": share.mean(1),
+        "low_frequency_snr_db": (-20 * share.clamp(min=1e-12).log10()).mean(1),
+        "low_frequency_error_below": _ratio(power[0], power[1]).mean(1),
+    }
+
+
+def _ratio(error: Tensor, size: Tensor) -> Tensor:
+    """Root of the ratio of two energies; NaN where the second is 0."""
+    return (error / torch.where(size > 0, size, torch.nan)).sqrt()
+
+
+def _score(tally: Tally, made: Tensor, x: Tensor, low: Tensor, records: PairRecords, here: slice) -> None:
+    truth = x[:, None].expand_as(made).contiguous()
+    fit = kristekova(made.float(), truth.float(), records.rate_hz, band_hz=records.band_hz)
+    assert fit.eg is not None and fit.pg is not None
+    scores = anderson_scores(made, truth, records.rate_hz, band_hz=(0.0, records.highest_hz))
+    single = torch.nanmean(scores.scores.flatten(1, 3), 1)  # over draws, components and bands
+    tally.add(
+        eg=fit.eg.double().mean((1, 2)), pg=fit.pg.double().mean((1, 2)), anderson=scores.total.nanmean((1, 2)),
+        **{f"anderson_{name}": single[:, i] for i, name in enumerate(CRITERIA)},
+        **_low_frequencies(made, low, records.low_pass),
+    )  # fmt: skip
+    scale = np.where(np.isfinite(records.scale[here]), records.scale[here], 1.0)
+    found = measured(torch.cat([x[:, None], made], 1), records.rate_hz, scale, highest_hz=records.highest_hz)
+    tally.parts.append(found)
+    away = np.nanmean(np.abs(found.residuals[..., _places(found, "SA")]), (1, 2))
+    for i, value in enumerate(away):
+        tally.draws[here.start + i] = (x[i].float().numpy(), made[i, 0].float().numpy(), float(value))
+    order = sorted(tally.draws, key=lambda k: tally.draws[k][2])
+    tally.draws = {k: tally.draws[k] for k in dict.fromkeys([*order[:1], *order[-EXAMPLES:]])}
+
+
+def _places(found: Measured, start: str) -> list[int]:
+    return [found.names.index(name) for name in found.starting(start)]
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------------------
+
+
+def _told(tally: Tally, records: PairRecords, against: Against, rules: limits.Criteria) -> dict[str, Any]:
+    """A system's part of report.json."""
+    from seislatent.evaluate.residuals import by_measure, correlations, worst
+
+    found = Measured.joined(tally.parts)
+    values = {name: tally.of(name) for name in tally.values}
+    rows, flat = by_measure(found, records.events, records.table)
+    told: dict[str, Any] = metrics_of({**values, **flat}, records.events)
+    pairs = correlations(found, records.events, against)
+    for name, one in pairs.items():
+        told[f"{name}_rms"] = {"mean": one.rms, "std": None, "low": None, "high": None}
+    told["verdict"] = limits.judge(told, rules).plain()
+    told["by_measure"] = rows
+    told["correlations"] = {name: one.plain() for name, one in pairs.items()}
+    told["against_model"] = against.of(found, records.events)
+    told["worst"] = worst(found, values, records.events, records.table)
+    told["told"] = tally.told
+    return told
+
+
+def _tables(folder: Path, tallies: dict[str, Tally], records: PairRecords, im_format: str) -> list[str]:
+    """Tables of intensity measures of records whose unit is known; what became of them, in sentences."""
+    rows = np.flatnonzero(np.isfinite(records.scale))
+    if not len(rows):
+        return ["no table of intensity measures: no record of this store tells its unit"]
+    kept = [c for c in records.table.columns if str(c).startswith(("source_", "path_", "station_")) and c != "source_id"]
+    about = records.table.iloc[rows][kept].reset_index(drop=True)
+    sites = [str(s) for s in records.table["station_code"].iloc[rows]] if "station_code" in records.table else ["site"] * len(rows)
+    notes = []
+    for name, tally in tallies.items():
+        found, stem = Measured.joined(tally.parts), name.replace("/", "_").replace(" ", "_")
+        made = table(found, rows, [str(e) for e in records.events[rows]], sites, about)
+        write_intensity_table(
+            folder / f"{stem}.csv", made, meaning=names(found.periods_s), baseline=str(Baseline()),
+            source=f"Draws of {name} beside the records of {records.store.path.name} (draw 0).",
+        )  # fmt: skip
+        notes.append(f"{stem}.csv: {len(rows)} records, {found.ln.shape[1] - 1} draws of {name}")
+        if im_format == "openquake":
+            try:
+                paths = write_openquake(folder / stem, made)
+            except SeislatentError as error:
+                notes.append(f"no OpenQuake files of {name}: {error}")
+                continue
+            for kind, path in paths.items():
+                path.replace(folder / f"{stem}_{kind}.csv")
+            (folder / stem).rmdir()
+    return notes
