@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -185,28 +186,57 @@ def kernels() -> None:
     print(f"largest difference from SciPy: {np.abs(run(x) - sosfiltfilt(run.sections, x)).max():.1g} of {np.abs(run(x)).max():.2g}")
 
 
-def spread(path: Path, out: Path, workers: list[int]) -> None:
+def bound(core: int) -> None:
+    """Every thread of this process on one core."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
+@contextmanager
+def cluster_of(many: int, pin: bool) -> Iterator[str | None]:
+    """Address of a scheduler whose processes are each bound to a core of its own; None (the verb starts its own) without `pin`."""
+    if not pin:
+        yield None
+        return
+    from dask.distributed import Client, LocalCluster
+
+    with LocalCluster(n_workers=many, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0") as cluster:
+        with Client(cluster, set_as_default=False) as client:
+            for core, address in enumerate(client.scheduler_info()["workers"]):
+                client.run(bound, core, workers=[address])
+        yield cluster.scheduler_address
+
+
+def spread(path: Path, out: Path, workers: list[int], pin: bool) -> None:
     """The whole verb's work by number of processes: records per second after the first two pieces of each, and in all."""
+    for many in workers:
+        with cluster_of(many, pin) as address:
+            _spread(path, out, many, workers[0], address)
+
+
+RATES: dict[int, float] = {}
+"""Records per second, by number of processes."""
+
+
+def _spread(path: Path, out: Path, many: int, least: int, address: str | None) -> None:
     from seislatent.data.preparing import prepare_records
 
-    alone = 0.0
-    for many in workers:
-        shutil.rmtree(out, ignore_errors=True)
-        seen: list[tuple[float, int]] = []
-        begun = time.perf_counter()
+    shutil.rmtree(out, ignore_errors=True)
+    seen: list[tuple[float, int]] = []
+    begun = time.perf_counter()
 
-        def told(done: int, of: int, seen: list[tuple[float, int]] = seen) -> None:
-            seen.append((time.perf_counter(), done))
+    def told(done: int, of: int) -> None:
+        seen.append((time.perf_counter(), done))
 
-        prepare_records(Pairs(PairsConfig()), [path], out, workers=many, progress=told)
-        whole = time.perf_counter() - begun
-        warm = seen[min(2 * many, len(seen) - 1) - 1]
-        steady = (seen[-1][1] - warm[1]) / max(seen[-1][0] - warm[0], 1e-9)
-        alone = alone or steady / many
-        print(
-            f"prepare_records, {many} worker(s): {steady:.0f} records per second once all work ({steady / alone:.2f} times one),"
-            f" {seen[-1][1] / whole:.0f} with start, plan and last table ({whole:.1f} s)"
-        )
+    prepare_records(Pairs(PairsConfig()), [path], out, workers=many, scheduler=address, progress=told)
+    whole = time.perf_counter() - begun
+    warm = seen[min(2 * many, len(seen) - 1) - 1]
+    RATES[many] = (seen[-1][1] - warm[1]) / max(seen[-1][0] - warm[0], 1e-9)
+    print(
+        f"prepare_records, {many} worker(s): {RATES[many]:.0f} records per second once all work"
+        f" ({RATES[many] / RATES[least]:.2f} times that of {least}),"
+        f" {seen[-1][1] / whole:.0f} with {'' if address else 'start, '}plan and last table ({whole:.1f} s)"
+    )
 
 
 def main() -> None:
@@ -215,6 +245,7 @@ def main() -> None:
     parser.add_argument("--gzip", action="store_true", help="compress the file's arrays as h5py does by default (level 4)")
     parser.add_argument("--velocity", action="store_true", help="records of velocity, which are differentiated")
     parser.add_argument("--workers", default="", help="also run prepare_records with these numbers of processes, such as 1,2")
+    parser.add_argument("--pin", action="store_true", help="bind each process to a core: some virtual machines pack them on one")
     parser.add_argument("--folder", help="where the file and the store are made, and taken away again")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=given.folder))
@@ -235,7 +266,7 @@ def main() -> None:
             print(f"{name:>36} {1e6 * seconds / n:>6.0f} us {100 * seconds / sum(stages.values()):>4.0f} %")
         limits(path, folder, n, whole)
         if given.workers:
-            spread(path, folder / "store", [int(w) for w in given.workers.split(",")])
+            spread(path, folder / "store", [int(w) for w in given.workers.split(",")], given.pin)
     finally:
         shutil.rmtree(folder)
 
