@@ -25,6 +25,18 @@ SECTIONS = {
         "seislatent.catalog.train", "seislatent.catalog.build", "seislatent.catalog.save", "seislatent.catalog.preset",
         "seislatent.catalog.Preset", "seislatent.engine.recipe.Recipe",
     ],
+    "Training sets": [
+        "seislatent.stores.prepare", "seislatent.stores.preset", "seislatent.data.store.Store", "seislatent.data.records.open_records",
+        "seislatent.data.records.Records", "seislatent.data.recipe.DataRecipe", "seislatent.data.recipe.Made",
+        "seislatent.data.recipe.Rejected", "seislatent.data.splits.split", "seislatent.data.splits.leaks",
+        "seislatent.data.record_batches.RecordBatches", "seislatent.data.record_batches.RecordBatchesConfig",
+        "seislatent.data.gather.gather", "seislatent.io.catalogues.read_events", "seislatent.io.picks.read_picks",
+        "seislatent.io.gse_bulletin.write_bulletin", "seislatent.io.seisbench.write_seisbench",
+        "seislatent.io.native_hdf5.NativeFile", "seislatent.io.native_hdf5.write_native",
+        "seislatent.io.miniseed_folder.write_miniseed", "seislatent.prepare.quality.measure",
+        "seislatent.prepare.response.remove_response", "seislatent.data.synthetic.earthquake",
+        "seislatent.data.synthetic.explosion", "seislatent.data.coherent.experiment",
+    ],
     "Systems": [
         "seislatent.systems.base.System", "seislatent.systems.base.Turn", "seislatent.batch.Batch", "seislatent.systems.base.Codec",
         "seislatent.systems.base.Reconstructor", "seislatent.systems.base.Embedder", "seislatent.systems.base.Sampler",
