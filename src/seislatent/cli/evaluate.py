@@ -18,6 +18,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "compress, reconstruct": {
         "--level": dict(type=int, metavar="N", help="the level of reconstruct (default: the highest)"),
         "--window": dict(type=float, dest="window_s", metavar="S", help="also judge windows of S seconds, each scaled by itself"),
+        "--utility": dict(action="store_true", help="also judge what coding does to picks, peak motion and spectra"),
         "--workers": dict(type=int, metavar="N", help="processes of one thread each (default: 1)"),
     },
     "detect": {
@@ -36,6 +37,12 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "translate, generate": {
         "--draws": dict(type=int, metavar="N", help="of each record or condition (default: 5)"),
+    },
+    "disentangle": {
+        "--state": dict(metavar="COLUMN", help="what records of a group share (default: source_id)"),
+        "--nuisance": dict(metavar="A,B", help="columns of what changes within a group (default: station_code)"),
+        "--group": dict(type=int, metavar="N", help="records of a group, about (default: 8)"),
+        "--records": dict(type=int, metavar="N", help="judge at most N records, drawn at random (default: 2000)"),
     },
     "several questions": {
         "--seed": dict(type=int, metavar="N", help="of what is drawn at random (default: 0)"),

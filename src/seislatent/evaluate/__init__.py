@@ -16,6 +16,7 @@ QUESTIONS: dict[str, str] = {
     "reconstruct": "seislatent.evaluate.compress.compress",
     "translate": "seislatent.evaluate.translate.translate",
     "detect": "seislatent.evaluate.detect.detect",
+    "disentangle": "seislatent.evaluate.disentangle.disentangle",
 }
 """The full name of the function that answers each: `(systems, data, split, out, *, overwrite, options of its own) -> Report`. One
 that answers several takes `question` too."""

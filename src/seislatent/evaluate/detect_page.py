@@ -105,7 +105,7 @@ def _snr(result: Mapping[str, Any]) -> Table:
 def _residual_picture(phase: str, residual: Mapping[str, Any]) -> Picture:
     def draw(canvas: Figure) -> None:
         near, far = canvas.subplots(1, 2)
-        edges = np.linspace(-1, 1, 41)
+        edges = np.linspace(-1.025, 1.025, 42)  # a bin about zero
         for i, (name, r) in enumerate(residual.items()):
             colour, style = COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]
             r = np.asarray(r)

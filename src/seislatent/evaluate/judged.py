@@ -21,7 +21,7 @@ VALUES = 20_000_000
 """Weights held at once for an interval."""
 
 
-def having(systems: Sequence[Any], verb: type, what: str) -> dict[str, Any]:
+def having(systems: Sequence[Any], verb: type | tuple[type, ...], what: str) -> dict[str, Any]:
     """Each system under a name of its own; a model gives its system.
 
     Raises:
@@ -34,7 +34,8 @@ def having(systems: Sequence[Any], verb: type, what: str) -> dict[str, Any]:
         if isinstance(given, str):
             raise SeislatentError(f"{given!r} is a name: give seislatent.load({given!r}), or a baseline")
         if not isinstance(it, verb):
-            raise SeislatentError(f"{name} is a {type(it).__name__}, no {verb.__name__}: it cannot {what}")
+            wanted = " or ".join(v.__name__ for v in (verb if isinstance(verb, tuple) else (verb,)))
+            raise SeislatentError(f"{name} is a {type(it).__name__}, no {wanted}: it cannot {what}")
         if any(str(getattr(other, "name", "")) == name for other in systems if other is not given):
             name = f"{name} {getattr(given, 'digest', '')}".strip()
         if name in found:
