@@ -58,3 +58,16 @@ def level(waveform: Waveform, by: By = "peak", per: Per = "record", *, demean: b
         waveform, data=(x / np.where(moves, size, 1.0)).astype(np.float32), unit="1", history=(*waveform.history, *steps),
         metadata=waveform.metadata | columns | unit,
     )  # fmt: skip
+
+
+def single_precision(waveform: Waveform) -> Waveform:
+    """The record in float32.
+
+    Raises:
+        SeislatentError: a finite sample is beyond what float32 holds (3.4e38).
+    """
+    with np.errstate(over="ignore"):
+        data = waveform.data.astype(np.float32)
+    if (np.isinf(data) & np.isfinite(waveform.data)).any():
+        raise SeislatentError(f"{', '.join(waveform.ids)}: samples up to {np.abs(waveform.data).max():.3g} are beyond float32")
+    return replace(waveform, data=data)

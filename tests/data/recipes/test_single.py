@@ -79,3 +79,11 @@ def test_selection_by_rate_and_length():
 def test_a_record_of_one_sample_is_refused_by_the_settings():
     with pytest.raises(SeislatentError):
         Single(config.load(Single.Config, {"shortest_s": 0.01}))
+
+
+def test_amplitudes_beyond_float32_are_left_out_and_not_made_infinite():
+    loud = record(counts(2) * np.array([[1e300], [1.0]]))
+    refused, kept = made({}, loud)
+    assert refused.reason == "cannot be cut" and "beyond float32" in refused.detail
+    assert np.isfinite(kept.record.data).all() and kept.record.data.dtype == np.float32
+    assert made({"samples": "as recorded"}, loud)[0].record.data.dtype == np.float64

@@ -25,7 +25,7 @@ from seislatent.data.records import Records
 from seislatent.errors import SeislatentError
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
 from seislatent.prepare.kinds import kind_of, kinds
-from seislatent.prepare.level import level
+from seislatent.prepare.level import level, single_precision
 from seislatent.waveform import Waveform
 
 KM_PER_DEG = 111.195
@@ -151,7 +151,7 @@ class Kong(DataRecipe):
             origin = self.origin(three)
             if origin is not None:
                 about["trace_start_after_origin_s"] = (start - origin) / c.sampling_rate_hz
-            yield Made(record=replace(window, data=window.data.astype(np.float32), metadata=window.metadata | about))
+            yield Made(record=replace(single_precision(window), metadata=window.metadata | about))
 
     def starts(self, record: Waveform, kind: str) -> tuple[int, int, str]:
         """First and last sample at which a window may begin (at the window's rate), or why there is none."""

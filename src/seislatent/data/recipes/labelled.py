@@ -20,7 +20,7 @@ from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.data.records import Records
 from seislatent.errors import SeislatentError, unknown
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
-from seislatent.prepare.level import level
+from seislatent.prepare.level import level, single_precision
 from seislatent.waveform import Waveform
 
 
@@ -81,6 +81,9 @@ class Labelled(DataRecipe):
         """Whole windows side by side within what is labelled: one, unless the line says a longer `length`."""
         c, name = self.config, str(record.metadata["trace_name"])
         rate, count = c.sampling_rate_hz, round(c.window_s * c.sampling_rate_hz)
+        if record.sampling_rate_hz <= 0:
+            yield Rejected(name=name, reason="no numbers")
+            return
         ratio = rate / record.sampling_rate_hz
         first, last = (round((mark(record, f"trace_label_{end}_sample") or 0.0) * ratio) for end in ("start", "end"))
         wanted = (last - first) // count
@@ -103,4 +106,4 @@ class Labelled(DataRecipe):
             label = str(record.metadata["label"])
             about = {"trace_name": own, "label": c.classes.get(label, label)}
             kept = {k: v for k, v in window.metadata.items() if not k.startswith("trace_label_")}
-            yield Made(record=replace(window, data=window.data.astype(np.float32), metadata=kept | about))
+            yield Made(record=replace(single_precision(window), metadata=kept | about))

@@ -25,6 +25,7 @@ from seislatent.errors import SeislatentError
 from seislatent.prepare import condition
 from seislatent.prepare.bands import Band, NoBand, band_for, bandpass, code_of
 from seislatent.prepare.excerpt import excerpt, length_at, mark, marked
+from seislatent.prepare.level import single_precision
 from seislatent.prepare.quality import Quality, QualityConfig, measure_many
 from seislatent.waveform import Waveform
 
@@ -160,7 +161,7 @@ class Marmara(DataRecipe):
             return rejected(record, error.reason, str(error))
         window = excerpt(self.conditioned(record, band), first, first + length, rate)
         about = {"trace_band": band.row, "trace_band_low_hz": band.low_hz, "trace_band_high_hz": band.high_hz}
-        return Made(record=replace(window, data=window.data.astype(np.float32), metadata=window.metadata | about))
+        return Made(record=replace(single_precision(window), metadata=window.metadata | about))
 
     def conditioned(self, record: Waveform, band: Band) -> Waveform:
         """The whole record without mean and line, tapered, and filtered."""

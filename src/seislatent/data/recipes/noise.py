@@ -28,7 +28,7 @@ from seislatent.data.records import Records, open_records
 from seislatent.errors import SeislatentError
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
 from seislatent.prepare.kinds import kind_of, kinds
-from seislatent.prepare.level import level
+from seislatent.prepare.level import level, single_precision
 from seislatent.waveform import Waveform
 
 MARGIN_S = 4.0
@@ -148,7 +148,7 @@ class Noise(DataRecipe):
         window = level(window, per=c.scale) if c.scale != "none" else window
         kept = {k: v for k, v in window.metadata.items() if not k.startswith(OF_EVENT) or k == "source_id"}
         about = {"trace_name": name, "trace_category": "noise", "label": "noise"}
-        return replace(window, data=window.data.astype(np.float32), metadata=kept | about)
+        return replace(single_precision(window), metadata=kept | about)
 
 
 def loudness(data: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:

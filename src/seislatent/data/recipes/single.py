@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from seislatent.data.recipe import DataRecipe, Made, Rejected
 from seislatent.errors import SeislatentError
 from seislatent.prepare.excerpt import excerpt, length_at
+from seislatent.prepare.level import single_precision
 from seislatent.prepare.windows import cut
 from seislatent.waveform import Waveform
 
@@ -86,8 +87,8 @@ class Single(DataRecipe):
                 yield Rejected(name=own, reason="dead component")
                 continue
             whole = excerpt(run, 0, length_at(run, c.sampling_rate_hz), c.sampling_rate_hz)
-            data = whole.data.astype(np.float32) if c.samples == "float32" else whole.data
-            yield Made(record=replace(whole, data=data, metadata=whole.metadata | {"trace_name": own}))
+            whole = single_precision(whole) if c.samples == "float32" else whole
+            yield Made(record=replace(whole, metadata=whole.metadata | {"trace_name": own}))
 
 
 def runs_of(given: NDArray[np.bool_]) -> list[tuple[int, int]]:
