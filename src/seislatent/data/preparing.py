@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -186,7 +187,7 @@ def made_plan(
 def _why_nothing(reason: pd.Series, table: pd.DataFrame, about: dict[str, Any]) -> str:
     """The reasons with their counts, the arrivals that the table has where P was missed, and where the rules stand."""
     counts = ", ".join(f"{name} ({n})" for name, n in reason.value_counts().items()) or "it holds no record"
-    marks = [str(c) for c in table if str(c).endswith("_sample") and ("_p_" in str(c) or "pick" in str(c)) and table[c].notna().any()]
+    marks = [str(c) for c in table if re.search("(_p_|pick).*_sample$", str(c)) and table[c].notna().any()]
     arrivals = f"; it has times in {', '.join(marks[:4])} (--recipe.p_column)" if "no P" in counts and marks else ""
     named = str(about.get("recipe", ""))
     return counts + arrivals + (f"; seislatent prepare {named} --help tells the keys of these rules" if named else "")
