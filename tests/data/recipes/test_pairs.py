@@ -351,3 +351,11 @@ def test_national_files_become_pairs(tmp_path):
         (tmp_path / f"one.{code}").write_text(re.sub(r"(Dir\.\s+)\S+", rf"\g<1>{direction}", text))
     (record,) = Pairs(PairsConfig()).open([tmp_path])
     assert record.unit == "m/s^2" and set(record.components) == set("ZNE")
+
+
+def test_p_is_not_estimated_in_continuous_data():
+    for n, kind in ((20_000, Made), (100_000, Rejected)):
+        w = record(n=n)
+        found = one(replace(w, metadata={k: v for k, v in w.metadata.items() if "_arrival_" not in k}))
+        assert isinstance(found, kind), n
+    assert found.reason == "no P"

@@ -41,6 +41,8 @@ AT_ONCE = 16
 """Records that go through the steps together: few enough to stay in the caches from step to step."""
 ROUNDING = 1e-12
 """A component that moves by less than this share of its own level is a straight line (an offset, or a ramp of velocity)."""
+LONGEST_S = 900.0
+"""P is estimated in records of an event, which are no longer than this; in continuous data any step would be taken for it."""
 STALE = ("trace_start_time", "trace_npts", "trace_sampling_rate_hz", "trace_component_order", "trace_unit")
 """Metadata that the pair itself tells."""
 
@@ -199,7 +201,7 @@ class Pairs(DataRecipe):
             return Rejected(name=name, reason="too short", detail=f"{n / rate:g} s")
         rows = sorted(range(3), key=lambda k: ORDER.index(components[k]))
         p, estimated = _p_of(record, c.p_column), False
-        if p is None and c.estimate_p:
+        if p is None and c.estimate_p and n / rate <= LONGEST_S:
             p, estimated = onset(record.data[rows[0]], rate), True
         if p is None:
             return Rejected(name=name, reason="no P", detail="none estimated" if estimated else "")
