@@ -129,8 +129,8 @@ def test_records_of_an_sds_archive(source):
 def test_neighbours_are_read_from_the_same_files_once(source, monkeypatch):
     found = EventArchive(ArchiveConfig(), source)
     opened = []
-    real = archive_module._index
-    monkeypatch.setattr(archive_module, "_index", lambda path: opened.append(path.name) or real(path))
+    real = archive_module._record_table
+    monkeypatch.setattr(archive_module, "_record_table", lambda path: opened.append(path.name) or real(path))
     list(found)
     assert len(opened) == len(set(opened)) == 6
     assert found.metadata.sort_values(["station_code", "start_ns"]).index.tolist() == list(range(4))
