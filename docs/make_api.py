@@ -26,7 +26,8 @@ SECTIONS = {
         "seislatent.catalog.Preset", "seislatent.engine.recipe.Recipe",
     ],
     "Training sets": [
-        "seislatent.stores.prepare", "seislatent.stores.preset", "seislatent.data.store.Store", "seislatent.data.records.open_records",
+        "seislatent.stores.prepare", "seislatent.stores.preset", "seislatent.data.store.Store",
+        "seislatent.data.records.open_records",
         "seislatent.data.records.Records", "seislatent.data.recipe.DataRecipe", "seislatent.data.recipe.Made",
         "seislatent.data.recipe.Rejected", "seislatent.data.splits.split", "seislatent.data.splits.leaks",
         "seislatent.data.record_batches.RecordBatches", "seislatent.data.record_batches.RecordBatchesConfig",
