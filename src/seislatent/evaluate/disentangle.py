@@ -156,7 +156,7 @@ def disentangle(
         "groups": len(np.unique(groups.group)),
         "samples": groups.x.shape[-1],
         "sampling_rate_hz": groups.sampling_rate_hz,
-        **options,
+        **{"at_most" if name == "records" else name: value for name, value in options.items()},
         "systems": {name: one.told for name, one in judged.items()},
         "skipped": dict(sorted(skipped.items())),
         "data": places(data),

@@ -33,7 +33,8 @@ def page(result: dict[str, Any], judged: Mapping[str, Any], groups: Any) -> Repo
         "Invariance: variance of the code within a state, over all of it; 0 is invariant, 1 knows no state. Retrieval: the nearest"
         " code is of the same state (and, of records, of another nuisance where that is a name). Leak: how well a probe reads the"
         " nuisance from the code of a record alone, on states that it has not seen; R² for numbers, balanced accuracy for names,"
-        " trivial for a code that says nothing. Brackets: 95 % interval when whole events (for invariance, states) are drawn again."
+        " trivial for a code that says nothing. Brackets: 95 % interval when whole events are drawn again;"
+        " of invariance, when states are left out."
     )
     if any(told["leak"] for told in systems.values()):
         parts.append(_leak_picture(systems))

@@ -30,7 +30,7 @@ LARGEST = 256
 INDEPENDENT = 20
 """From so many events on, one code of each is tested; with fewer, all codes are taken as independent, and the report says so."""
 FEWEST_STATES = 5
-"""With fewer, drawing states again says nothing."""
+"""With fewer, leaving one out says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +101,11 @@ def _codes(name: str, system: Any, x: Tensor, group: NDArray[Any]) -> tuple[Tens
 
 
 def _invariance(codes: Tensor, state: NDArray[Any]) -> dict[str, Any] | None:
-    """Share of the variance that is within states: 0 invariant, 1 knows no state. Its interval is by state, of five or more."""
+    """Share of the variance that is within states: 0 invariant, 1 knows no state.
+
+    Its interval is a jackknife's, each state left out once (Efron and Tibshirani 1993, chapter 11): states that are drawn twice, as
+    a bootstrap does, would have no scatter between them.
+    """
     if len(set(state)) == len(state) or len(codes) < 3:
         return None
     try:
@@ -115,16 +119,22 @@ def _invariance(codes: Tensor, state: NDArray[Any]) -> dict[str, Any] | None:
     means = sums / sizes.clamp(min=1)[:, None]
     inside = points.new_zeros(number, points.shape[1])
     inside.index_add_(0, torch.from_numpy(state), (points - means[torch.from_numpy(state)]).square())
-    w = weights(np.arange(number))
+    there = sizes > 0
+    if int(there.sum()) < FEWEST_STATES:
+        return {"mean": float(share), "std": None, "low": None, "high": None}
+    sizes, means, inside = sizes[there], means[there], inside[there]
+    w = 1 - torch.eye(len(sizes), dtype=torch.float64)
     n, k = w @ sizes, w.sum(1)
     within = (w @ inside) / (n - k)[:, None]
     mean = (w @ (means * sizes[:, None])) / n[:, None]
     across = (w @ (means.square() * sizes[:, None]) - n[:, None] * mean.square()).clamp(min=0) / (k - 1)[:, None]
     typical = (n - (w @ sizes.square()) / n) / (k - 1)
     between = ((across - within) / typical[:, None]).clamp(min=0)
-    drawn = within.sum(1) / (within + between).sum(1)
-    fine = torch.isfinite(drawn) & ((w > 0).sum(1) > 1) & (number >= FEWEST_STATES)
-    return told(share, drawn.where(fine, float("nan")), np.arange(number))
+    without = within.sum(1) / (within + between).sum(1)
+    off = 1.96 * float(((len(k) - 1) * without.var(correction=0)).sqrt())
+    fine = np.isfinite(off)
+    low, high = (max(float(share) - off, 0.0), min(float(share) + off, 1.0)) if fine else (None, None)
+    return {"mean": float(share), "std": None, "low": low, "high": high}
 
 
 def _retrieval(codes: Tensor, state: NDArray[Any], event: NDArray[Any], crossing: NDArray[Any] | None) -> dict[str, Any] | None:

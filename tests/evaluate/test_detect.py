@@ -1,0 +1,285 @@
+"""The question `detect`: pickers and classifiers whose answers are known by hand, what is left out, real records."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seislatent as sl
+from seislatent import catalog
+from seislatent.cli import main as command
+from seislatent.errors import SeislatentError
+from seislatent.evaluate.detect import Aic, ArPick, StaLta
+from seislatent.evaluate.detect_picks import LEAD_S, TAIL_S
+from seislatent.io.seisbench import write_seisbench
+from seislatent.systems.base import Classifier, Pick, Picker
+from seislatent.waveform import Channel, Waveform
+
+RATE, P_S, S_S = 50.0, 30.0, 33.0
+BASELINES = {
+    "baseline/sta_lta": "seislatent.evaluate.detect.StaLta",
+    "baseline/aic": "seislatent.evaluate.detect.Aic",
+    "baseline/ar_pick": "seislatent.evaluate.detect.ArPick",
+}
+
+
+def record(i, *, p_s=P_S, s_s=S_S, seconds=60.0, gain=1.0, kind=None, components="ZNE", amplitude=1.0):
+    """Weak noise; P a spike of 100 on Z at the same second of every record, S one of 100 on N."""
+    n = round(seconds * RATE)
+    x = np.random.default_rng(i).normal(0, 1e-3, (len(components), n)) * amplitude
+    if p_s is not None and p_s < seconds:
+        x[0, round(p_s * RATE)] = 100 * gain
+    if s_s is not None and s_s < seconds and len(components) > 1:
+        x[1, round(s_s * RATE)] = 100 * gain
+    metadata = {"source_id": f"e{i}", "trace_name": f"r{i}", "split": "test"}
+    metadata |= {"trace_p_arrival_sample": float(p_s * RATE)} if p_s is not None else {}
+    metadata |= {"trace_s_arrival_sample": float(s_s * RATE)} if s_s is not None else {}
+    metadata |= {"event_type": kind} if kind else {}
+    channels = tuple(Channel(network="XX", station=f"A{i}", code=f"HH{c}", component=c) for c in components)
+    return Waveform(data=x, sampling_rate_hz=RATE, channels=channels, start_ns=(i + 1) * 10**16, metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_seisbench(tmp_path_factory.mktemp("picks") / "records", [record(i) for i in range(8)])
+
+
+class Known(Picker):
+    """Finds both spikes, and adds what it is told: (phase, later in s, probability)."""
+
+    def __init__(self, *said, name="known"):
+        self.said, self.name, self.seen = said or (("P", 0.0, 0.9), ("S", 0.0, 0.9)), name, []
+
+    def pick(self, waveform):
+        self.seen.append(waveform)
+        z, n = np.abs(waveform.data[0]), np.abs(waveform.data[1])
+        if z.max() < 1:
+            return []
+        at = {"P": float(z.argmax()), "S": float(n.argmax())}
+        return [Pick(phase=p, sample=at[p] + late * waveform.sampling_rate_hz, probability=c) for p, late, c in self.said]
+
+
+class Constant(Picker):
+    name = "constant"
+
+    def pick(self, waveform):
+        return [Pick(phase="P", sample=P_S / 60 * waveform.data.shape[1])]
+
+
+def values(told, phase="p"):
+    return {name.removeprefix(f"{phase}_"): v["mean"] for name, v in told.items() if name.startswith(f"{phase}_")}
+
+
+def test_who_knows_is_perfect(folder):
+    picker = Known()
+    report = sl.evaluate("detect", picker, folder)
+    assert (report["records"], report["events"], report["noise_cuts"], report["s_records"]) == (8, 8, 8, 8)
+    for phase in "ps":
+        found = values(report["systems"]["known"], phase)
+        for name in ("mean_s", "median_s", "std_s", "mad_s", "matched_mean_s", "matched_std_s", "false_in_noise"):
+            assert found[name] == pytest.approx(0, abs=1e-9), name
+        for name in ("within_0.1_s", "within_0.5_s", "picked", "precision", "recall", "f1"):
+            assert found[name] == 1, name
+    assert len(picker.seen) == 16 and all(w.data.shape == (3, round(25 * RATE)) for w in picker.seen)
+
+
+def test_picker_is_told_nothing_and_p_lies_anywhere(folder):
+    picker = Known()
+    sl.evaluate("detect", picker, folder, cut_s=20.0)
+    assert all(w.metadata == {} for w in picker.seen)
+    at = [np.abs(w.data[0]).argmax() / RATE for w in picker.seen if np.abs(w.data[0]).max() > 1]
+    assert len(at) == 8 and min(at) >= LEAD_S and max(at) <= 20 - TAIL_S and max(at) - min(at) > 2
+    report = sl.evaluate("detect", Constant(), folder)
+    assert values(report["systems"]["constant"])["within_0.1_s"] < 0.3
+    assert values(report["systems"]["trivial/constant"])["within_0.1_s"] < 0.5
+    assert values(report["systems"]["trivial/constant"])["mean_s"] == pytest.approx(0, abs=1e-9)
+    assert values(report["systems"]["trivial/constant"])["false_in_noise"] == 1
+
+
+def test_cuts_follow_the_seed_and_not_the_order(folder, tmp_path):
+    def starts(where, **how):
+        picker = Known()
+        sl.evaluate("detect", picker, where, **how)
+        return sorted(w.start_ns for w in picker.seen)
+
+    assert starts(folder) == starts(folder) != starts(folder, seed=1)
+    turned = write_seisbench(tmp_path / "turned", [record(i) for i in reversed(range(8))])
+    assert starts(folder) == starts(turned)
+
+
+def test_late_picks_by_hand(folder):
+    late = Known(("P", 0.2, 1.0), name="late")
+    found = values(sl.evaluate("detect", late, folder)["systems"]["late"])
+    assert found["mean_s"] == pytest.approx(0.2) and found["median_s"] == pytest.approx(0.2) and found["std_s"] == pytest.approx(0)
+    assert (found["within_0.1_s"], found["within_0.5_s"], found["f1"]) == (0, 1, 1)
+    told = sl.evaluate("detect", late, folder, tolerance_s=0.1)["systems"]["late"]
+    assert values(told)["f1"] == 0 and told["p_matched_mean_s"]["mean"] is None
+    missed = values(told, "s")
+    assert (missed["recall"], missed["picked"]) == (0, 0) and missed["precision"] is None and missed["mean_s"] is None
+
+
+def test_the_most_probable_pick_counts_and_others_are_false(folder):
+    burst = Known(("P", -3.0, 0.2), ("P", 0.0, 0.9), ("P", 0.05, 0.3), name="burst")
+    found = values(sl.evaluate("detect", burst, folder)["systems"]["burst"])
+    assert found["median_s"] == pytest.approx(0, abs=1e-9) and found["recall"] == 1
+    assert found["precision"] == pytest.approx(1 / 3) and found["f1"] == pytest.approx(1 / 2)
+
+
+def test_snr_and_events(folder, tmp_path):
+    loud = [record(i) for i in range(3)] + [record(10 + i, gain=1e-5) for i in range(3)]
+    told = sl.evaluate("detect", Known(), write_seisbench(tmp_path / "both", loud))["systems"]["known"]
+    *weak, strong = told["by_snr"]
+    assert (strong["low_db"], strong["high_db"], strong["records"]) == (30.0, None, 3) and strong["within_0.1_s"]["mean"] == 1
+    assert sum(b["records"] for b in weak) == 3 and all(b["within_0.1_s"]["mean"] == 0 and b["high_db"] <= 10 for b in weak)
+    assert told["p_picked"] == {"mean": 0.5, "std": 0.5, "low": told["p_picked"]["low"], "high": told["p_picked"]["high"]}
+    assert 0 <= told["p_picked"]["low"] < 0.5 < told["p_picked"]["high"] <= 1
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    broken = record(5)
+    broken.data[1, 7] = np.nan
+    given = [
+        record(0), record(1, p_s=None), record(2, p_s=70.0), record(3, p_s=2.0), record(4, seconds=31.0), broken,
+        record(6, components="NE"), record(7, gain=0, amplitude=0), record(8, s_s=50.0),
+    ]  # fmt: skip
+    report = sl.evaluate("detect", Known(), write_seisbench(tmp_path / "some", given))
+    assert report["records"] == 2 and report["s_records"] == 1
+    assert report["skipped"] == {
+        "no P": 2, "no room to cut at random around P": 2, "values that are not finite": 1, "no vertical component": 1,
+        "silent (all samples of the vertical equal)": 1,
+    }  # fmt: skip
+
+
+def test_a_picker_that_refuses_has_no_picks(folder):
+    class Refuses(Picker):
+        name = "refuses"
+
+        def pick(self, waveform):
+            raise SeislatentError("this record: too loud")
+
+    told = sl.evaluate("detect", Refuses(), folder)["systems"]["refuses"]
+    assert told["refused"] == {"too loud": 16} and told["p_recall"]["mean"] == 0 and told["p_precision"]["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (dict(cut_s=13.0), "14 s or more"),
+        (dict(tolerance_s=0.0), "more than 0"),
+        (dict(systems=[]), "at least one"),
+        (dict(systems=[Known(), Known()]), "given twice"),
+        (dict(systems="baseline/sta_lta"), "is a name"),
+        (dict(systems=object()), "no Picker"),
+        (dict(label="source_id"), "no Classifier"),
+        (dict(window_s=3.0), "unknown option 'window_s'"),
+        (dict(split="train"), "no record of split 'train'"),
+    ],
+)
+def test_detect_refuses(folder, asked, message):
+    with pytest.raises(SeislatentError, match=message):
+        sl.evaluate(**{"question": "detect", "systems": Known(), "data": folder} | asked)
+
+
+def test_no_labels_at_all(tmp_path):
+    where = write_seisbench(tmp_path / "none", [record(0, p_s=None)])
+    with pytest.raises(SeislatentError, match=r"none of the 1 records can be judged \(no P: 1\)"):
+        sl.evaluate("detect", Known(), where)
+
+
+def test_baselines_from_the_command_line(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(catalog, "BASELINES", {**catalog.BASELINES, **BASELINES})
+    out = tmp_path / "out"
+    words = ["evaluate", "detect", "--systems", "baseline/sta_lta,baseline/ar_pick", "--data", str(folder), "--cut", "20"]
+    assert command.main([*words, "--seed", "3", "--out", str(out)]) == 0
+    assert "baseline/ar_pick" in capsys.readouterr().out
+    told = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert (told["question"], told["task"], told["cut_s"], told["seed"]) == ("detect", "picks", 20.0, 3)
+    assert [*told["systems"]] == ["baseline/sta_lta", "baseline/ar_pick", "trivial/constant"]
+    assert told["systems"]["baseline/sta_lta"]["p_within_0.1_s"]["mean"] == 1
+    assert {"report.html", "residuals_p.png", "residuals_s.svg", "worst_2.png"} <= {p.name for p in out.iterdir()}
+    for system in told["systems"].values():
+        for name, value in system.items():
+            if name.startswith(("p_", "s_")):
+                assert set(value) == {"mean", "std", "low", "high"}, name
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Residual: most probable pick less label" in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_baselines_pick_what_their_functions_do():
+    for made in (StaLta(), Aic(), ArPick()):
+        picks = made.pick(record(0))
+        assert {p.phase for p in picks} <= {"P", "S"} and all(p.probability == 1 for p in picks)
+        assert made.name in BASELINES
+    (p,) = [p for p in StaLta().pick(record(0)) if p.phase == "P"]
+    assert p.sample == pytest.approx(P_S * RATE, abs=2)
+
+
+# -- classes ----------------------------------------------------------------------------------------------------------------------
+
+
+class Loud(Classifier):
+    """Calls blast what is loud: the probability is the peak."""
+
+    labels = ("blast", "earthquake")
+    name = "loud"
+
+    def classify(self, x):
+        peak = x.abs().amax((1, 2)).double() / 100
+        return torch.stack([peak, 1 - peak], 1)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    given = [(0.9, "blast"), (0.4, "blast"), (0.7, "earthquake"), (0.2, "earthquake"), (0.1, "earthquake"), (0.3, None)]
+    records = [record(i, gain=g, kind=k) for i, (g, k) in enumerate(given)]
+    return write_seisbench(tmp_path_factory.mktemp("kinds") / "records", records)
+
+
+def test_classes_by_hand(kinds, tmp_path):
+    report = sl.evaluate("detect", Loud(), kinds, out=tmp_path / "out", label="event_type")
+    assert (report["records"], report["classes"], report["skipped"]) == (5, {"blast": 2, "earthquake": 3}, {"no label": 1})
+    told = report["systems"]["loud"]
+    assert told["confusion"] == {"blast": {"blast": 1, "earthquake": 1}, "earthquake": {"blast": 1, "earthquake": 2}}
+    assert told["accuracy"]["mean"] == pytest.approx(3 / 5) and told["accuracy"]["std"] == pytest.approx(np.sqrt(0.24))
+    assert told["balanced_accuracy"]["mean"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert told["auc"]["mean"] == pytest.approx(5 / 6) and told["classes"]["blast"]["auc"]["mean"] == pytest.approx(5 / 6)
+    assert told["classes"]["earthquake"]["precision"]["mean"] == pytest.approx(2 / 3)
+    trivial = report["systems"]["trivial/majority"]
+    assert (trivial["accuracy"]["mean"], trivial["balanced_accuracy"]["mean"], trivial["auc"]["mean"]) == (0.6, 0.5, 0.5)
+    assert {"report.json", "report.html", "roc.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_classes_that_do_not_meet(kinds):
+    class Other(Loud):
+        labels = ("landslide", "earthquake")
+
+    told = sl.evaluate("detect", Other(), kinds, label="event_type")["systems"]["loud"]
+    assert told["classes"]["blast"]["recall"]["mean"] == 0 and set(told["classes"]) == {"blast", "earthquake"}
+    assert told["confusion"]["earthquake"] == {"blast": 0, "earthquake": 2, "landslide": 1}
+    assert told["balanced_accuracy"]["mean"] == pytest.approx((0 + 2 / 3) / 2)
+
+
+def test_classes_refuse(kinds):
+    class Broken(Loud):
+        def classify(self, x):
+            return torch.full((len(x), 3), 0.1)
+
+    with pytest.raises(SeislatentError, match="1 record of 2 labels"):
+        sl.evaluate("detect", Broken(), kinds, label="event_type")
+    with pytest.raises(SeislatentError, match="unknown column 'event_tipe': did you mean 'event_type'"):
+        sl.evaluate("detect", Loud(), kinds, label="event_tipe")
+    with pytest.raises(SeislatentError, match="6 records of 1 classes in split"):
+        sl.evaluate("detect", Loud(), kinds, label="split")
+
+
+@pytest.mark.skipif("SEISLATENT_RECORDS" not in os.environ, reason="SEISLATENT_RECORDS names no folder of real records")
+def test_real_records():
+    report = sl.evaluate("detect", [StaLta(), Aic()], Path(os.environ["SEISLATENT_RECORDS"]) / "ncedc_phasenet")
+    told = report["systems"]
+    assert told["baseline/sta_lta"]["p_within_0.5_s"]["mean"] > 0.8 > 0.3 > told["trivial/constant"]["p_within_0.5_s"]["mean"]
+    assert told["baseline/aic"]["p_mad_s"]["mean"] < 0.05
