@@ -16,11 +16,12 @@ import seislatent as sl
 from seislatent.cli import main as command
 from seislatent.errors import SeislatentError
 from seislatent.evaluate import compress, evaluate
-from seislatent.evaluate.compress import codebooks
+from seislatent.evaluate.tally import codebooks
 from seislatent.io.seisbench import write_seisbench
 
 MEASURES = {"mse", "mae", "snr_db"}
 RATES = {"bits_per_second", "compression_ratio", "file_bits_per_second", "file_compression_ratio", "bits_per_sample"}
+RATES |= {"payload_bits_per_sample"}
 
 
 @pytest.fixture
@@ -56,15 +57,20 @@ def test_schema(known, folder, tmp_path):
         "interval", "version", "command",
     }  # fmt: skip
     system = told["systems"]["codec/known"]
-    assert set(system) == {"weights", "version", "sampling_rate_hz", "points", "unquantised", "codebooks", "sets"}
-    everything = RATES | MEASURES | {f"{m}_own_rate" for m in MEASURES} | {f"{m}_window" for m in MEASURES}
+    assert set(system) == {
+        "weights", "version", "sampling_rate_hz", "records", "traces", "skipped", "points", "unquantised", "codebooks", "sets",
+        "worst",
+    }  # fmt: skip
+    assert [set(w) for w in system["worst"]] == [{"trace", "start", "event", "snr_db", "eg", "pg"}] * 7
+    everything = RATES | MEASURES | {"eg", "pg"} | {f"{m}_own_rate" for m in MEASURES} | {f"{m}_window" for m in MEASURES}
     for point in system["points"]:
         assert set(point) == {"level", "quantiser_loss_db"} | everything
         for name in everything:
             assert set(point[name]) == {"mean", "std", "low", "high"}
             assert point[name]["low"] <= point[name]["mean"] <= point[name]["high"] and point[name]["std"] >= 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        "report.json", "report.html", "rate_distortion.png", "rate_distortion.svg", "examples_1.png", "examples_1.svg"
+        "report.json", "report.html", "rate_distortion.png", "rate_distortion.svg", "examples_1.png", "examples_1.svg",
+        "goodness_of_fit.png", "goodness_of_fit.svg", "worst_1.png", "worst_1.svg",
     }  # fmt: skip
 
 
@@ -123,7 +129,7 @@ def test_several_systems_and_processes(known, clean):
         (dict(question="kompress"), "did you mean 'compress'"),
         (dict(split="tset"), "did you mean 'test'"),
         (dict(split="dev"), r"no record of split 'dev' \(3 in test\)"),
-        (dict(systems="codec/eqcodec_small"), r"give seislatent.load\('codec/eqcodec_small'\)"),
+        (dict(systems="codec/eqcodec_small"), r"no classical coder: give seislatent.load\('codec/eqcodec_small'\)"),
         (dict(systems=[]), "at least one"),
         (dict(systems=[KnownModel(), KnownModel()]), "given twice"),
         (dict(systems=KnownModel(system=object())), "no codec"),

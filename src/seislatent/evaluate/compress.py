@@ -1,6 +1,6 @@
-"""What a codec costs and what it gives back, level by level, on the records of a split.
+"""What a coder costs and what it gives back, level by level, on the records of a split; codecs and classical coders side by side.
 
-records of a split --trial.try_record, record by record--> Tally of each system --summary by event--> report
+records of a split --trial.try_record, baselines.try_baseline, record by record--> Tally of each system --summary by event--> report
 
 Nothing here knows the kind of codec: it is the stream's `encode` and `decode`, and the bytes of real files.
 """
@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,55 +27,31 @@ from seislatent import __version__
 from seislatent.data.records import Records, open_records
 from seislatent.data.splits import SPLITS, events, split_by_event
 from seislatent.errors import SeislatentError, unknown
-from seislatent.evaluate.bootstrap import DRAWS, SHARE, summary
+from seislatent.evaluate.baselines import follows, try_baseline
+from seislatent.evaluate.bootstrap import DRAWS, SHARE
 from seislatent.evaluate.compress_page import page
 from seislatent.evaluate.report import Report, may_write
-from seislatent.evaluate.trial import SAMPLE_BITS, Errors, Trial, try_record
+from seislatent.evaluate.tally import Tally, told
+from seislatent.evaluate.trial import TOO_HIGH, Trial, try_record
+from seislatent.evaluate.utility import against
 from seislatent.systems.base import Codec
+from seislatent.waveform import Waveform
 
 log = logging.getLogger(__name__)
 
-MEASURES = ("mse", "mae", "snr_db")
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What every record goes through."""
 
-@dataclass(kw_only=True)
-class Tally:
-    """What one system did on all records; a few numbers per trace."""
+    models: tuple[Any, ...]
+    window_s: float | None
+    utility: bool
 
-    codec: list[list[Errors]] = field(default_factory=list)
-    """Of each trace at the codec's rate, level by level."""
-    own: list[list[Errors]] = field(default_factory=list)
-    windows: list[list[tuple[Errors, ...]]] = field(default_factory=list)
-    unquantised: list[Errors] = field(default_factory=list)
-    file_rates: list[list[float]] = field(default_factory=list)
-    """Of each record: bit/s of its file, level by level."""
-    file_records: list[int] = field(default_factory=list)
-    trace_records: list[int] = field(default_factory=list)
-    """Which record a trace belongs to."""
-    trace_rows: list[int] = field(default_factory=list)
-    used: NDArray[np.int64] | None = None
-    seconds: float = 0.0
-    skipped: Counter[str] = field(default_factory=Counter)
-    silent_windows: int = 0
-
-    def add(self, record: int, trial: Trial) -> None:
-        """One record more."""
-        self.skipped.update(trial.skipped)
-        self.silent_windows += trial.silent_windows
-        if not trial.points:
-            return
-        for row, points in zip(trial.rows, trial.points, strict=True):
-            self.codec.append([p.codec for p in points])
-            self.own.append([p.own for p in points])
-            self.windows.append([p.windows for p in points])
-            self.trace_records.append(record)
-            self.trace_rows.append(row)
-        self.unquantised += trial.unquantised
-        self.file_rates.append([8 * size / trial.seconds for size in trial.file_bytes])
-        self.file_records.append(record)
-        self.seconds += trial.seconds
-        if trial.used is not None:
-            self.used = trial.used if self.used is None else self.used + trial.used
+    @property
+    def codecs(self) -> list[int]:
+        """Places of the models that are codecs."""
+        return [k for k, model in enumerate(self.models) if is_codec(model)]
 
 
 def compress(
@@ -87,47 +63,104 @@ def compress(
     question: str = "compress",
     level: int | None = None,
     window_s: float | None = None,
+    utility: bool = False,
     workers: int = 1,
     overwrite: bool = False,
 ) -> Report:
-    """As `seislatent.evaluate`, whose questions `compress` and `reconstruct` these are."""
+    """As `seislatent.evaluate`, whose questions `compress` and `reconstruct` these are.
+
+    Args:
+        models: loaded codecs and classical coders. Beside codecs a classical coder gets what the first of them codes: the same
+            traces at its rate, and, where it can be asked for a rate, files of the same size.
+        data: records, one or several folders or files.
+        split: which of them.
+        out: folder of the report, None for none.
+        question: compress, or reconstruct for one level.
+        level: that level; the highest where None.
+        window_s: also windows of this length, in seconds.
+        utility: also what coding does to picks, peak motion and spectra.
+        workers: processes.
+        overwrite: an earlier report.
+    """
     named = names(models)
     _check(named, level, window_s, workers)
     if out is not None:
         may_write(out, overwrite)
     records, label = chosen(data, split)
     tallies = {name: Tally() for name in named}
-    for i, trials in enumerate(_trials(list(named.values()), records, window_s, workers)):
+    asked = Asked(models=tuple(named.values()), window_s=window_s, utility=utility)
+    for i, trials in enumerate(_trials(asked, records, workers)):
         for name, trial in zip(named, trials, strict=True):
             tallies[name].add(i, trial)
     for name, tally in tallies.items():
-        if not tally.codec:
+        if not tally.points:
             why = "; ".join(f"{reason}: {count}" for reason, count in tally.skipped.items())
             raise SeislatentError(f"none of the {len(records)} records can be judged with {name} ({why}): give other records")
-    told = {name: _told(named[name], tally, label, records, level, question) for name, tally in tallies.items()}
-    places = [str(data)] if isinstance(data, str | Path) else [str(d) for d in data]
-    first = next(iter(tallies.values()))
-    here = np.unique(first.trace_records)
-    result = {
-        "question": question,
-        "records": len(here),
-        "events": len(np.unique(label[here])),
-        "traces": len(first.codec),
-        "hours": first.seconds / 3600,
-        "systems": told,
-        "skipped": dict(sorted(first.skipped.items())),
-        "data": places,
+    result = _result(named, tallies, records, label, level, question) | {
+        "data": [str(data)] if isinstance(data, str | Path) else [str(d) for d in data],
         "split": split,
         "window_s": window_s,
-        "silent_windows": first.silent_windows,
-        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"},
-        "version": __version__,
-        "command": _command(question, named, places, split, out, level, window_s),
     }
+    result["command"] = _command(result, named, out, level, utility)
     report = page(result, named, tallies, records)
     if out is not None:
         report.write(out, overwrite)
     return report
+
+
+def is_codec(model: Any) -> bool:
+    """Whether it is a loaded model, not a classical coder."""
+    return hasattr(model, "system")
+
+
+def _result(
+    named: dict[str, Any], tallies: dict[str, Tally], records: Records, label: NDArray[Any], level: int | None, question: str
+) -> dict[str, Any]:
+    """What report.json holds, but for the question's own words; counts are those of the first codec."""
+    first = next((tallies[name] for name, model in named.items() if is_codec(model)), next(iter(tallies.values())))
+    here = np.unique(first.trace_records)
+    return {
+        "question": question,
+        "records": len(here),
+        "events": len(np.unique(label[here])),
+        "traces": len(first.points),
+        "hours": first.seconds / 3600,
+        "systems": _systems(named, tallies, label, records, level, question),
+        "skipped": dict(sorted(first.skipped.items())),
+        "silent_windows": first.silent_windows,
+        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"},
+        "version": __version__,
+    }
+
+
+def _systems(
+    named: dict[str, Any], tallies: dict[str, Tally], label: NDArray[Any], records: Records, level: int | None, question: str
+) -> dict[str, Any]:
+    dataset = records.metadata["dataset"].astype(str).replace("", ".").to_numpy()
+    lead = next((name for name, model in named.items() if is_codec(model)), None)
+    made = {}
+    for name, model in named.items():
+        number = len(tallies[name].points[0])
+        asked = [level or number] if question == "reconstruct" else list(range(1, number + 1))
+        made[name] = told(model, tallies[name], label, dataset, asked)
+        if not is_codec(model):
+            made[name]["sized_as"] = lead if follows(model) else None
+        made[name]["worst"] = _worst(tallies[name], records, label, asked[-1])
+    return made
+
+
+def _worst(tally: Tally, records: Records, label: NDArray[Any], level: int) -> list[dict[str, Any]]:
+    """The ten traces with the least ratio at a level."""
+    found = []
+    for at in tally.worst(level):
+        i, point = tally.trace_records[at], tally.points[at][level - 1]
+        record = records[i]
+        start = str(np.datetime64(record.start_ns, "ns"))[:23] if record.start_ns else None
+        found.append(
+            {"trace": record.ids[tally.trace_rows[at]], "start": start, "event": str(label[i]), "snr_db": point.codec.snr_db,
+             "eg": point.eg, "pg": point.pg}
+        )  # fmt: skip
+    return found
 
 
 def names(models: Sequence[Any]) -> dict[str, Any]:
@@ -138,11 +171,12 @@ def names(models: Sequence[Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for model in models:
-        if not hasattr(model, "system"):
-            raise SeislatentError(f"{model!r} is no loaded model: give seislatent.load({model!r})")
-        if not isinstance(model.system, Codec):
+        coder = hasattr(model, "qualities") and hasattr(model, "encode")
+        if not is_codec(model) and not coder:
+            raise SeislatentError(f"{model!r} is no loaded model and no classical coder: give seislatent.load({model!r})")
+        if not coder and not isinstance(model.system, Codec):
             raise SeislatentError(f"{model.name} is a {type(model.system).__name__}, no codec: it has no rate to judge")
-        twin = sum(m.name == model.name for m in models) > 1
+        twin = not coder and sum(getattr(m, "name", None) == model.name for m in models) > 1
         name = f"{model.name} {model.digest}" if twin else model.name
         if name in found:
             raise SeislatentError(f"{name} is given twice: give each system once")
@@ -153,10 +187,13 @@ def names(models: Sequence[Any]) -> dict[str, Any]:
 
 
 def _check(named: dict[str, Any], level: int | None, window_s: float | None, workers: int) -> None:
+    lead = next((model for model in named.values() if is_codec(model)), None)
     for name, model in named.items():
-        if level is not None and not 1 <= level <= model.system.books:
-            raise SeislatentError(f"level {level}: {name} has levels 1 to {model.system.books}")
-        if window_s is not None and not window_s * model.system.sampling_rate_hz >= 2:
+        of = model if is_codec(model) else lead if lead is not None and follows(model) else None
+        levels = of.system.books if of is not None else len(model.qualities)
+        if level is not None and not 1 <= level <= levels:
+            raise SeislatentError(f"level {level}: {name} has levels 1 to {levels}")
+        if window_s is not None and not (window_s > 0 and (of is None or window_s * of.system.sampling_rate_hz >= 2)):
             raise SeislatentError(f"windows of {window_s:g} s: give at least two samples, such as 30 s")
     if workers < 1:
         raise SeislatentError(f"{workers} workers: give 1 or more")
@@ -183,17 +220,17 @@ def chosen(data: str | Path | Sequence[str | Path], split: str) -> tuple[Records
 
 # -- record by record -------------------------------------------------------------------------------------------------------------
 
-_held: tuple[list[Any], Records, float | None] | None = None
+_held: tuple[Asked, Records] | None = None
 
 
-def _trials(models: list[Any], records: Records, window_s: float | None, workers: int) -> Iterator[list[Trial]]:
+def _trials(asked: Asked, records: Records, workers: int) -> Iterator[list[Trial]]:
     """Each record through each model, in order."""
     jobs = range(len(records))
     if workers == 1:
-        found: Iterator[list[Trial]] = (_tried(models, records, i, window_s) for i in jobs)
+        found: Iterator[list[Trial]] = (_tried(asked, records, i) for i in jobs)
         yield from _shown(found, len(records))
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _hold, (models, records, window_s)) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _hold, (asked, records)) as pool:
         yield from _shown(pool.imap(_job, jobs, chunksize=4), len(records))
 
 
@@ -209,119 +246,69 @@ def _shown(found: Iterator[list[Trial]], total: int) -> Iterator[list[Trial]]:
         yield trials
 
 
-def _hold(models: list[Any], records: Records, window_s: float | None) -> None:
+def _hold(asked: Asked, records: Records) -> None:
     global _held
     torch.set_num_threads(1)
-    _held = (models, records, window_s)
+    _held = (asked, records)
 
 
 def _job(i: int) -> list[Trial]:
     assert _held is not None
-    models, records, window_s = _held
-    return _tried(models, records, i, window_s)
+    return _tried(*_held, i)
 
 
-def _tried(models: list[Any], records: Records, i: int, window_s: float | None) -> list[Trial]:
+def _tried(asked: Asked, records: Records, i: int) -> list[Trial]:
+    """A record through all models: first the codecs, then classical coders on what those took."""
     try:
         waveform = records[i]
     except SeislatentError as error:
         log.warning("record %d is left out: %s", i, error)
-        return [Trial(skipped=["cannot be read"]) for _ in models]
-    return [try_record(model, waveform, window_s) for model in models]
+        return [Trial(skipped=["cannot be read"]) for _ in asked.models]
+    trials: dict[int, Trial] = {}
+    for k in asked.codecs:
+        trials[k] = try_record(asked.models[k], waveform, asked.window_s, against if asked.utility else None)
+    rows = sorted(set.intersection(*(set(trial.rows) for trial in trials.values()))) if trials else list(range(len(waveform.data)))
+    for k, trial in trials.items():
+        if trial.rows != rows or TOO_HIGH in trial.skipped:  # such a trace is in the file, whose size is to be another's
+            trials[k] = _again(asked, k, waveform, rows, trial)
+    lead = trials[asked.codecs[0]] if asked.codecs else None
+    for k, model in enumerate(asked.models):
+        if k not in trials:
+            trials[k] = _classical(asked, model, waveform, rows, lead)
+    return [trials[k] for k in range(len(asked.models))]
 
 
-# -- numbers ----------------------------------------------------------------------------------------------------------------------
+def _again(asked: Asked, k: int, waveform: Waveform, rows: list[int], before: Trial) -> Trial:
+    """A codec on the traces that the others take too."""
+    compare = against if asked.utility else None
+    trial = try_record(asked.models[k], waveform.select(rows), asked.window_s, compare) if rows else Trial()
+    trial.rows = [rows[row] for row in trial.rows]
+    trial.skipped = before.skipped + ["not taken by another system"] * (len(before.rows) - len(trial.rows))
+    return trial
 
 
-def _told(model: Any, tally: Tally, label: NDArray[Any], records: Records, level: int | None, question: str) -> dict[str, Any]:
-    """A system's part of report.json."""
-    system = model.system
-    number = len(tally.codec[0])
-    asked = [level or number] if question == "reconstruct" else list(range(1, number + 1))
-    told: dict[str, Any] = {
-        "weights": model.digest,
-        "version": str(model.version),
-        "sampling_rate_hz": system.sampling_rate_hz,
-        "points": [_point(system, tally, label, k) for k in asked],
-    }
-    of_trace = label[tally.trace_records]
-    if tally.unquantised:
-        told["unquantised"] = {m: summary([getattr(e, m) for e in tally.unquantised], of_trace).plain() for m in MEASURES}
-    if tally.used is not None:
-        told["codebooks"] = codebooks(tally.used, 2**system.bits_per_index)
-    sets = records.metadata["dataset"].astype(str).replace("", ".").to_numpy()[tally.trace_records]
-    told["sets"] = {
-        name: {
-            "traces": int((sets == name).sum()),
-            "snr_db": [_of(tally.codec, "snr_db", k, of_trace, sets == name) for k in asked],
-        }
-        for name in sorted(set(sets))
-    }
-    return told
+def _classical(asked: Asked, model: Any, waveform: Waveform, rows: list[int], lead: Trial | None) -> Trial:
+    """A classical coder on some traces of a record; beside a codec at its rate and in files of the size of its files."""
+    if not rows:
+        return Trial(skipped=["not taken by another system"] * len(waveform.data))
+    rate, sizes = (lead.sampling_rate_hz, lead.file_bytes) if lead is not None else (None, None)
+    try:
+        trial = try_baseline(model, waveform.select(rows), asked.window_s, rate, sizes, compare=against if asked.utility else None)
+    except SeislatentError as error:
+        log.warning("%s leaves a record out: %s", model.name, error)
+        return Trial(skipped=[f"not taken ({str(error).rpartition(': ')[2]})"] * len(rows))
+    trial.rows = [rows[row] for row in trial.rows]
+    return trial
 
 
-def _of(errors: list[list[Errors]], measure: str, level: int, of_trace: NDArray[Any], where: Any = slice(None)) -> dict[str, Any]:
-    values = np.array([getattr(e[level - 1], measure) for e in errors])
-    return summary(values[where], of_trace[where]).plain()
-
-
-def _point(system: Any, tally: Tally, label: NDArray[Any], level: int) -> dict[str, Any]:
-    """One level: rates, errors at the codec's rate, at the record's own, and of windows."""
-    of_trace, of_file = label[tally.trace_records], label[tally.file_records]
-    raw = SAMPLE_BITS * system.sampling_rate_hz
-    file_rate = np.array([rates[level - 1] for rates in tally.file_rates])
-    nominal = np.full(len(file_rate), level * system.bits_per_second)
-    rates = {
-        "bits_per_second": nominal,
-        "compression_ratio": raw / nominal,
-        "file_bits_per_second": file_rate,
-        "file_compression_ratio": raw / file_rate,
-        "bits_per_sample": file_rate / system.sampling_rate_hz,
-    }
-    point: dict[str, Any] = {"level": level} | {name: summary(values, of_file).plain() for name, values in rates.items()}
-    point |= {m: _of(tally.codec, m, level, of_trace) for m in MEASURES}
-    point |= {f"{m}_own_rate": _of(tally.own, m, level, of_trace) for m in MEASURES}
-    if tally.unquantised:
-        lost = [bare.snr_db - e[level - 1].snr_db for bare, e in zip(tally.unquantised, tally.codec, strict=True)]
-        point["quantiser_loss_db"] = summary(lost, of_trace).plain()
-    windows = [(e, event) for w, event in zip(tally.windows, of_trace, strict=True) for e in w[level - 1]]
-    if windows:
-        where = [event for _, event in windows]
-        point |= {f"{m}_window": summary([getattr(e, m) for e, _ in windows], where).plain() for m in MEASURES}
-    return point
-
-
-def codebooks(used: NDArray[np.int64], entries: int) -> list[dict[str, float]]:
-    """Of each level's tokens: perplexity of their indices on these records (at most `entries`), and the share that occurs.
-
-    Level k is book k, unless a system lends tokens: then tokens of several books meet in a level after the first.
-
-    Args:
-        used: how often each index was used [level index].
-        entries: vectors in a book.
-    """
-    share = used / np.maximum(used.sum(1, keepdims=True), 1)
-    perplexity = np.exp(-(share * np.log(np.where(share > 0, share, 1))).sum(1))
-    return [
-        {"book": k + 1, "perplexity": float(p), "used_share": float((u > 0).sum() / entries), "frames": int(u.sum())}
-        for k, (p, u) in enumerate(zip(perplexity, used, strict=True))
-    ]
-
-
-def _command(
-    question: str,
-    named: dict[str, Any],
-    places: list[str],
-    split: str,
-    out: str | Path | None,
-    level: int | None,
-    window_s: float | None,
-) -> str:
+def _command(result: dict[str, Any], named: dict[str, Any], out: str | Path | None, level: int | None, utility: bool) -> str:
     """The command that asks this again."""
-    words = ["seislatent", "evaluate", question, "--systems", ",".join(m.name for m in named.values()), "--data", ",".join(places)]
-    words += ["--split", split, "--out", str(out or "OUT")]
+    places, window_s = ",".join(result["data"]), result["window_s"]
+    words = ["seislatent", "evaluate", result["question"], "--systems", ",".join(m.name for m in named.values()), "--data", places]
+    words += ["--split", result["split"], "--out", str(out or "OUT")]
     words += ["--level", str(level)] if level is not None else []
     words += ["--window", f"{window_s:g}"] if window_s is not None else []
+    words += ["--utility"] if utility else []
     if Path(sys.argv[0]).name == "seislatent":
         words = ["seislatent", *sys.argv[1:]]
     return shlex.join(words)

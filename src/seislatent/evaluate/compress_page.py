@@ -5,75 +5,141 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-
-from seislatent.evaluate.report import COLOURS, MARKERS, Picture, Report, Section, Table
-from seislatent.evaluate.trial import at_rate, whole_frames
-from seislatent.systems.codec import stream
+from seislatent.evaluate.compress_figures import beside, curve, examples, fits, utility_curves, worst
+from seislatent.evaluate.report import Picture, Report, Section, Table
+from seislatent.evaluate.tally import EXACT_DB
 
 POSTER = (
     (16.1, 125.6, 82.3, 52.6), (4.56, 97.5, 35.2, 37.1), (2.75, 87.1, 22.5, 32.4), (2.11, 79.1, 17.2, 29.8),
     (1.83, 75.3, 14.1, 28.7), (1.66, 69.8, 12.3, 27.6), (1.57, 66.9, 11.2, 27.1), (1.51, 64.8, 10.5, 26.9),
 )  # fmt: skip
 """Bhattacharjee and Bharadwaj, "Quantizing Quakes", levels 1 to 8: MSE and its deviation in 1e-3, MAE and its deviation in 1e-2."""
-LONGEST_S, DETAIL_S = 300.0, 8.0
 
 
 def page(result: dict[str, Any], named: Mapping[str, Any], tallies: Mapping[str, Any], records: Any) -> Report:
     """The report around the numbers of report.json."""
-    sections = [Section(heading="What was asked", parts=_asked(result))]
-    curve = _curve(result["systems"])
-    sections.append(Section(heading="Rate and distortion", parts=[curve]))
-    for name, told in result["systems"].items():
-        sections[1].parts += [_levels(name, told)]
+    systems = result["systems"]
+    rates = Section(heading="Rate and distortion", parts=[curve(systems)])
+    for name, told in systems.items():
+        rates.parts += [_levels(name, told)]
         if "mse_window" in told["points"][0]:
-            sections[1].parts.append(_windows(name, told, result["window_s"]))
-    sections[1].parts.append(
+            rates.parts.append(_windows(name, told, result["window_s"]))
+    rates.parts.append(
         "SNR is 10 log10 of the record's energy (mean removed) over the error's. MSE and MAE are of records scaled to zero mean and"
         " unit variance, each channel by itself, at the codec's rate. Own rate: the decoded file against the record as it was, with"
         " all that lies above half the codec's rate. Brackets: 95 % interval of the mean when whole events are drawn again."
     )
-    sections.append(Section(heading="By set of records, and indices by level", parts=[_sets(result["systems"])]))
-    sections[2].parts += [_books(name, told) for name, told in result["systems"].items() if "codebooks" in told]
-    sections.append(_poster(result["systems"]))
-    examples = [_examples(i, name, named[name], tallies[name], records) for i, name in enumerate(result["systems"])]
-    sections.append(Section(heading="Best, median and worst", parts=[*examples]))
-    return Report(result, f"{result['question']}: {', '.join(result['systems'])}", sections)
+    sections = [Section(heading="What was asked", parts=_asked(result)), rates]
+    lossy = {name: told for name, told in systems.items() if not exact(told)}
+    level = {name: told["points"][(len(told["points"]) - 1) // 2]["level"] for name, told in lossy.items()}
+    if lossy:
+        sections.append(Section(heading="Goodness of fit", parts=[*fits(lossy, tallies, level), _goodness(lossy)]))
+    if any("utility" in p for told in systems.values() for p in told["points"]):
+        sections.append(Section(heading="What coding does to picks, peaks and spectra", parts=_utility(lossy)))
+    others = Section(heading="By set of records, and indices by level", parts=[_sets(systems)])
+    others.parts += [_books(name, told) for name, told in systems.items() if "codebooks" in told]
+    sections.append(others)
+    if codecs := {name: told for name, told in systems.items() if "codebooks" in told}:
+        sections.append(_poster(codecs))
+    if len(lossy) > 1:
+        sections.append(Section(heading="The same trace", parts=[beside(lossy, named, tallies, level, records)]))
+    shown = [examples(i, name, named[name], tallies[name], records) for i, name in enumerate(systems) if name in lossy]
+    sections.append(Section(heading="Best, median and worst", parts=[*shown]))
+    cases = Section(heading="The worst ten cases")
+    for i, (name, told) in enumerate(systems.items()):
+        if name in lossy:
+            last = told["points"][-1]["level"]
+            cases.parts += [worst(i, name, named[name], tallies[name], last, records), _worst(name, told, last)]
+    sections.append(cases)
+    return Report(result, f"{result['question']}: {', '.join(systems)}", sections)
+
+
+def exact(told: Mapping[str, Any]) -> bool:
+    """Whether every trace came back exactly."""
+    return told["points"][-1]["snr_db"] is None
 
 
 def _asked(result: dict[str, Any]) -> list[str | Table | Picture]:
     skipped = "; ".join(f"{count} ({reason})" for reason, count in result["skipped"].items()) or "none"
+    sized = [f"{name} ({told['sized_as']})" for name, told in result["systems"].items() if told.get("sized_as")]
+    beside = [f"Asked for files of the size of a codec's, level by level: {', '.join(sized)}."] if sized else []
+    for name, told in result["systems"].items():
+        if told["traces"] != result["traces"]:
+            why = "; ".join(f"{count} ({reason})" for reason, count in told["skipped"].items())
+            beside.append(f"{name} judged {told['traces']} traces of {told['records']} records; left out: {why or 'none'}.")
     return [
         f"{result['traces']} traces of {result['records']} records of {result['events']} events, {result['hours']:.2f} hours of one"
         f" channel; split {result['split']} of {', '.join(result['data'])}.",
         f"Traces left out: {skipped}.",
+        *beside,
         f"Command: {result['command']}",
     ]
 
 
 def _number(told: Mapping[str, Any] | None, form: str, spread: bool = False) -> str:
     if told is None:
-        return "-"
+        return "exact"
     text = format(told["mean"], form)
     text += f" ± {told['std']:{form}}" if spread else ""
-    return text + (f" [{told['low']:.1f}, {told['high']:.1f}]" if told["low"] is not None else "")
+    return text + (f" [{told['low']:{form}}, {told['high']:{form}}]" if told["low"] is not None else "")
+
+
+def _goodness(systems: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, told in systems.items():
+        for p in told["points"]:
+            fit = ["-" if p[m] is None else _number(p[m], ".2f", True) for m in ("eg", "pg")]
+            rows.append([name, str(p["level"]), f"{p['bits_per_sample']['mean']:.2f}", *fit])
+    caption = (
+        "Envelope and phase goodness of fit (Kristekova et al. 2009; 10 is a perfect fit, below 4 poor, below 6 fair, below 8"
+        " good), each trace by itself, globally normalised, from 0.5 Hz, or five periods a record, to 0.45 of the codec's rate"
+    )
+    return Table(heads=["system", "level", "file, bit/sample", "EG", "PG"], rows=rows, caption=caption)
+
+
+def _utility(systems: Mapping[str, Any]) -> list[str | Table | Picture]:
+    parts: list[str | Table | Picture] = [utility_curves(systems)]
+    for name, told in systems.items():
+        shown = {p["level"]: p for p in (told["points"][k] for k in (0, (len(told["points"]) - 1) // 2, -1))}
+        rows = []
+        for measure in told["points"][0]["utility"]:
+            found = [p["utility"][measure] for p in shown.values()]
+            if any(f is not None for f in found):
+                count = max(f["n"] for f in found if f is not None)
+                rows.append([measure, str(count), *("-" if f is None else _number(f, ".3f") for f in found)])
+        heads = [f"level {level}, {p['bits_per_sample']['mean']:.2f} bit/sample" for level, p in shown.items()]
+        parts.append(Table(heads=["measure", "records", *heads], rows=rows, caption=f"{name}: mean over records"))
+    parts.append(
+        "Each decoded record against the original, both at the codec's rate. Shift: pick on the decoded record less that on the"
+        " original, of records in which both are found; lost: share of original picks without one; kept: share that moved by"
+        " 0.1 s at most. Ratios are decoded over original. Distances are between short-time spectra of 4 s, in bands."
+    )
+    return parts
+
+
+def _worst(name: str, told: Mapping[str, Any], level: int) -> Table:
+    rows = []
+    for case in told["worst"]:
+        snr = "exact" if case["snr_db"] >= EXACT_DB else f"{case['snr_db']:.2f}"
+        rows.append([case["trace"], case["start"] or "-", case["event"], snr, f"{case['eg']:.2f}", f"{case['pg']:.2f}"])
+    caption = f"{name}: the traces with the least SNR at level {level}"
+    return Table(heads=["trace", "start", "event", "SNR, dB", "EG", "PG"], rows=rows, caption=caption)
 
 
 def _levels(name: str, told: Mapping[str, Any]) -> Table:
-    heads = ["level", "bit/s", "file, bit/s", "ratio", "MSE", "MAE", "SNR, dB", "own rate, dB"]
+    heads = ["level", "bit/sample", "file, bit/sample", "file, bit/s", "ratio", "MSE", "MAE", "SNR, dB", "own rate, dB"]
     bare = told.get("unquantised")
     rows = []
     for p in told["points"]:
-        row = [str(p["level"]), f"{p['bits_per_second']['mean']:.0f}", f"{p['file_bits_per_second']['mean']:.1f}"]
-        row += [f"{p['compression_ratio']['mean']:.1f}", f"{p['mse']['mean']:.3g} ± {p['mse']['std']:.2g}"]
-        row += [f"{p['mae']['mean']:.3g} ± {p['mae']['std']:.2g}"]
-        rows.append([*row, _number(p["snr_db"], ".2f", True), f"{p['snr_db_own_rate']['mean']:.2f}"])
+        row = [str(p["level"]), f"{p['payload_bits_per_sample']['mean']:.2f}", _number(p["bits_per_sample"], ".2f")]
+        row += [f"{p['file_bits_per_second']['mean']:.1f}", f"{p['file_compression_ratio']['mean']:.1f}"]
+        row += [f"{p[m]['mean']:.3g} ± {p[m]['std']:.2g}" for m in ("mse", "mae")]
+        own = p["snr_db_own_rate"]
+        rows.append([*row, _number(p["snr_db"], ".2f", True), "exact" if own is None else f"{own['mean']:.2f}"])
     if bare:
         mse, mae = (f"{bare[m]['mean']:.3g} ± {bare[m]['std']:.2g}" for m in ("mse", "mae"))
-        rows.append(["no quantiser", "-", "-", "-", mse, mae, _number(bare["snr_db"], ".2f", True), "-"])
-    return Table(heads=heads, rows=rows, caption=f"{name}: mean ± standard deviation over traces")
+        rows.append(["no quantiser", *["-"] * 4, mse, mae, _number(bare["snr_db"], ".2f", True), "-"])
+    return Table(heads=heads, rows=rows, caption=f"{name}: mean ± standard deviation over traces; ratio of whole files")
 
 
 def _windows(name: str, told: Mapping[str, Any], window_s: float) -> Table:
@@ -121,92 +187,3 @@ def _poster(systems: Mapping[str, Any]) -> Section:
     )
     table = Table(heads=heads, rows=rows, caption="The poster's table, and these records scaled to zero mean and unit variance")
     return Section(heading="Beside the poster", parts=[table, text])
-
-
-def _curve(systems: Mapping[str, Any]) -> Picture:
-    def draw(canvas: Figure) -> None:
-        axes = canvas.subplots()
-        for i, (name, told) in enumerate(systems.items()):
-            colour, points = COLOURS[i % len(COLOURS)], told["points"]
-            y = np.array([p["snr_db"]["mean"] for p in points])
-            for key, style, what in (("bits_per_second", "-", "codes"), ("file_bits_per_second", ":", "whole file")):
-                x = [p[key]["mean"] for p in points]
-                axes.plot(x, y, style, marker=MARKERS[i % len(MARKERS)], ms=5, color=colour, label=f"{name}, {what}")
-            if all(p["snr_db"]["low"] is not None for p in points):
-                low, high = ([p["snr_db"][end] for p in points] for end in ("low", "high"))
-                axes.fill_between([p["bits_per_second"]["mean"] for p in points], low, high, color=colour, alpha=0.15, lw=0)
-            if "unquantised" in told:
-                axes.axhline(told["unquantised"]["snr_db"]["mean"], color=colour, ls="--", lw=1, label=f"{name}, not quantised")
-        axes.set_xlabel("rate per channel, bit/s")
-        axes.set_ylabel("SNR at the codec's rate, dB (mean over traces)")
-        axes.set_xlim(left=0)
-        canvas.legend(loc="outside lower center", ncols=min(2, len(axes.get_legend_handles_labels()[0])))
-
-    caption = "Rate and distortion: mean SNR over traces against the rate of the codes alone and of the whole file; 95 % by event."
-    height = 4.6 + 0.3 * len(systems)
-    return Picture(name="rate_distortion", caption=caption, width_in=8, height_in=height, draw=draw)
-
-
-def _examples(place: int, name: str, model: Any, tally: Any, records: Any) -> Picture:
-    """The traces with the highest, median and lowest SNR at the highest level."""
-    snr = np.array([e[-1].snr_db for e in tally.codec])
-    order = np.argsort(snr, kind="stable")
-    chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
-
-    def draw(canvas: Figure) -> None:
-        axes = canvas.subplots(len(chosen), 3, width_ratios=(2, 1.1, 1.1), squeeze=False)
-        for row, (word, trace) in zip(axes, chosen.items(), strict=True):
-            _example(row, word, float(snr[trace]), model, records[tally.trace_records[trace]].select([tally.trace_rows[trace]]))
-        axes[0, 2].legend(loc="lower left", fontsize=8)
-        for axis, label in zip(axes[-1], ("time, s", "time, s", "frequency, Hz"), strict=True):
-            axis.set_xlabel(label)
-
-    caption = (
-        f"{name}: the traces with the best, median and worst SNR at its highest level. Left the first {LONGEST_S:g} s at most,"
-        " middle a detail, right amplitude spectra; original, reconstruction and their difference."
-    )
-    return Picture(name=f"examples_{place + 1}", caption=caption, width_in=11, height_in=8, draw=draw)
-
-
-def _example(row: NDArray[Any], word: str, snr_db: float, model: Any, waveform: Any) -> None:
-    codes = stream.encode(model, waveform)
-    rate = codes.head.sampling_rate_hz
-    x = at_rate(waveform, rate)
-    y = next(whole_frames(model, codes, codes.level))[: len(x)]
-    shown = slice(0, min(len(x), round(LONGEST_S * rate)))
-    t, unit = np.arange(len(x)) / rate, waveform.unit or "as recorded"
-    size = min(len(x), round(DETAIL_S * rate))
-    first = max(0, min(int(np.argmax(np.abs(x[shown] - x.mean()))) - size // 3, len(x) - size))
-    part = slice(first, first + size)
-    mean = x.mean()
-    for axis, span in ((row[0], shown), (row[1], part)):
-        axis.plot(t[span], x[span] - mean, color=COLOURS[6], lw=0.9)
-        axis.plot(t[span], y[span] - mean, color=COLOURS[1], lw=0.7)
-        axis.set_xlim(t[span][0], t[span][-1])
-    row[0].set_ylabel(f"amplitude, {unit}")
-    who = f"{waveform.ids[0]} {str(np.datetime64(waveform.start_ns, 'ns'))[:19]}" if waveform.start_ns else waveform.ids[0]
-    row[0].set_title(f"{word}: {who}, {snr_db:.1f} dB", loc="left", fontsize=9, parse_math=False)
-    window = np.hanning(len(x))
-    frequency = np.fft.rfftfreq(len(x), 1 / rate)
-    top = 0.0
-    lines = (
-        ("original", x - mean, COLOURS[6], 1.0), (f"level {codes.level}", y - mean, COLOURS[1], 0.8),
-        ("difference", y - x, COLOURS[0], 0.8),
-    )  # fmt: skip
-    for label, data, colour, width in lines:
-        middle, amplitude = _smooth(frequency, np.abs(np.fft.rfft(data * window)) / rate)
-        row[2].loglog(middle, amplitude, color=colour, lw=width, label=label)
-        top = max(top, float(amplitude.max(initial=0)))
-    row[2].set_ylim(top * 1e-5, top * 2)
-    row[2].set_ylabel(f"{unit} · s" if waveform.unit else "amplitude · s")
-
-
-def _smooth(frequency: NDArray[Any], amplitude: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Root mean square in bands of a twentieth of a decade, so that a spectrum can be read."""
-    band = np.floor(20 * np.log10(frequency[1:])).astype(int)
-    band -= band.min()
-    count = np.bincount(band)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        power, middle = np.bincount(band, amplitude[1:] ** 2) / count, np.bincount(band, frequency[1:]) / count
-    kept = (count > 0) & (power > 0)
-    return middle[kept], np.sqrt(power[kept])

@@ -7,7 +7,7 @@ code file --decode--> at the codec's rate, and at the record's own --> errors of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from seislatent.errors import SeislatentError
 from seislatent.io.slat import Codes
+from seislatent.metrics.kristekova import kristekova
 from seislatent.metrics.waveform import waveform_errors
 from seislatent.prepare.resample import resample
 from seislatent.systems.codec import stream
@@ -27,6 +28,14 @@ SAMPLE_BITS = 32
 """Of an uncompressed sample, as in the poster's ratio."""
 PIECE_FRAMES = 128
 """Frames given to `unquantised` at once."""
+FIT_BAND, FIT_LOWEST_HZ, FIT_FREQUENCIES = (5.0, 0.45), 0.5, 40
+"""The goodness of fit is taken from five periods a record, 0.5 Hz at least, to 0.45 of the rate, at so many frequencies."""
+
+TOO_HIGH = "silent below half the codec's rate"
+"""Why a trace is left out that has nothing there."""
+
+Compare = Callable[[Waveform], Callable[[Waveform], Mapping[str, float]]]
+"""Takes an original, and gives what tells of a decoded one some numbers: `utility.against`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +61,10 @@ class Point:
     """At the record's own rate: with what lies above half the codec's rate, and rounding to the record's type."""
     windows: tuple[Errors, ...] = ()
     """Of windows at the codec's rate, each scaled by itself."""
+    eg: float = math.nan
+    """Envelope goodness of fit at the codec's rate, 0 to 10, of Kristekova et al. (2009); NaN where the record is too short."""
+    pg: float = math.nan
+    """Phase goodness of fit, 0 to 10."""
 
 
 @dataclass(kw_only=True)
@@ -66,6 +79,14 @@ class Trial:
     """For each trace, where the system gives its output without the quantiser."""
     file_bytes: list[int] = field(default_factory=list)
     """Of the record's code file at each level: all bytes, of the traces that were coded."""
+    payload_bytes: list[int] = field(default_factory=list)
+    """Of a baseline, what the samples of known channels take."""
+    asked: list[dict[str, float]] = field(default_factory=list)
+    """Of a baseline, what `encode` was asked for at each level."""
+    utility: list[dict[str, float]] = field(default_factory=list)
+    """Of each level, what `compare` tells."""
+    sampling_rate_hz: float = 0.0
+    """At which the record was coded."""
     seconds: float = 0.0
     """Duration of the coded traces together."""
     used: NDArray[np.int64] | None = None
@@ -113,13 +134,14 @@ def unusable(waveform: Waveform) -> str:
     return "" if std > 0 else "silent (all samples equal)"
 
 
-def try_record(model: Any, waveform: Waveform, window_s: float | None = None) -> Trial:
+def try_record(model: Any, waveform: Waveform, window_s: float | None = None, compare: Compare | None = None) -> Trial:
     """Code a record of any number of channels, decode it at every level, and measure.
 
     Args:
         model: a loaded codec, as `seislatent.load` gives it.
         waveform: the record; channels that are silent, not finite, or that the codec stores losslessly are left out and counted.
         window_s: also measure windows of this length in seconds, each scaled by itself.
+        compare: also tells the use of what comes back, of all traces of the record together.
     """
     trial = Trial()
     kept: dict[int, Waveform] = {}
@@ -133,29 +155,60 @@ def try_record(model: Any, waveform: Waveform, window_s: float | None = None) ->
     kept, codes = _coded(model, kept, trial)
     if codes is None:
         return trial
-    head = codes.head
+    rate = trial.sampling_rate_hz = codes.head.sampling_rate_hz
     trial.seconds = sum(row.duration_s for row in kept.values())
     trial.file_bytes = [len(codes.truncate(k).to_bytes()) for k in range(1, codes.level + 1)]
     trial.used = used(codes)
     decoded = [list(whole_frames(model, codes, k)) for k in range(1, codes.level + 1)]
+    originals, places = [], []
     for i, (place, row) in enumerate(kept.items()):
-        x = at_rate(row, head.sampling_rate_hz)
+        x = at_rate(row, rate)
         if not normalised(x)[1] > 0:
-            trial.skipped.append("silent below half the codec's rate")
+            trial.skipped.append(TOO_HIGH)
             continue
         points = []
         for k, level in enumerate(decoded, 1):
-            y = level[i][: len(x)]
-            windows, silent = _windows(y, x, head.sampling_rate_hz, window_s)
-            trial.silent_windows += silent if k == 1 else 0
-            own = errors(at_own_rate(level[i], head.sampling_rate_hz, row), row.data[0])
-            points.append(Point(level=k, codec=errors(y, x), own=own, windows=windows))
+            own = errors(at_own_rate(level[i], rate, row), row.data[0])
+            points.append(measured(trial, k, level[i][: len(x)], x, own, rate, window_s))
         trial.points.append(points)
         trial.rows.append(place)
+        originals.append(x)
+        places.append(i)
         bare = without_quantiser(model.system, x)
         if bare is not None:
             trial.unquantised.append(errors(bare, x))
+    if compare is not None and originals:
+        together = waveform.select(trial.rows)
+        against = compare(replace(together, data=np.stack(originals), sampling_rate_hz=rate))
+        for level in decoded:
+            rows = np.stack([level[i][: len(x)] for i, x in zip(places, originals, strict=True)])
+            trial.utility.append(dict(against(replace(together, data=rows, sampling_rate_hz=rate))))
     return trial
+
+
+def measured(
+    trial: Trial, level: int, y: NDArray[Any], x: NDArray[Any], own: Errors | None, rate_hz: float, window_s: float | None
+) -> Point:
+    """A trace [time] at one level against its original [time]; windows that are silent are counted in the trial, once.
+
+    Without `own` the record's own rate is that at which it was coded.
+    """
+    parts, silent = windows(y, x, rate_hz, window_s)
+    trial.silent_windows += silent if level == 1 else 0
+    alone = errors(y, x)
+    eg, pg = goodness(y, x, rate_hz)
+    return Point(level=level, codec=alone, own=alone if own is None else own, windows=parts, eg=eg, pg=pg)
+
+
+def goodness(y: NDArray[Any], x: NDArray[Any], rate_hz: float) -> tuple[float, float]:
+    """Envelope and phase goodness of fit of a trace [time], of one component, globally normalised; NaN where it is too short."""
+    low, high = max(FIT_LOWEST_HZ, FIT_BAND[0] * rate_hz / len(x)), FIT_BAND[1] * rate_hz
+    mean, std = normalised(x)
+    if not low < high:
+        return math.nan, math.nan
+    one, other = (torch.from_numpy((np.asarray(v, np.float64) - mean) / std).float()[None] for v in (y, x))
+    found = kristekova(one, other, rate_hz, band_hz=(low, high), frequencies=FIT_FREQUENCIES)
+    return float(found.eg), float(found.pg)  # type: ignore[arg-type]
 
 
 def _coded(model: Any, kept: dict[int, Waveform], trial: Trial) -> tuple[dict[int, Waveform], Codes | None]:
@@ -198,7 +251,7 @@ def used(codes: Codes) -> NDArray[np.int64]:
     return counts
 
 
-def _windows(y: NDArray[Any], x: NDArray[Any], rate_hz: float, window_s: float | None) -> tuple[tuple[Errors, ...], int]:
+def windows(y: NDArray[Any], x: NDArray[Any], rate_hz: float, window_s: float | None) -> tuple[tuple[Errors, ...], int]:
     """Errors of whole windows, and how many of them are silent."""
     if window_s is None:
         return (), 0
