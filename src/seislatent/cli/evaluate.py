@@ -35,6 +35,11 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
             dest="im_format", choices=("csv", "openquake"), help="what is written beside the table of measures (default: csv)"
         ),
     },
+    "generate": {
+        "--most": dict(type=int, metavar="N", help="records at most, evenly taken (default: 400)"),
+        "--by-peak": dict(action="store_true", dest="by_peak", help="divide every record and draw by its peak"),
+        "--embedder": dict(type=lambda name: named(name), metavar="NAME", help="system whose features are compared too"),
+    },
     "translate, generate": {
         "--draws": dict(type=int, metavar="N", help="of each record or condition (default: 5)"),
     },

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 QUESTIONS: dict[str, str] = {
     "compress": "seislatent.evaluate.compress.compress",
     "reconstruct": "seislatent.evaluate.compress.compress",
+    "generate": "seislatent.evaluate.generate.generate",
     "translate": "seislatent.evaluate.translate.translate",
     "detect": "seislatent.evaluate.detect.detect",
     "disentangle": "seislatent.evaluate.disentangle.disentangle",

@@ -53,9 +53,13 @@ def spread(residual: NDArray[np.float64], events: NDArray[Any]) -> dict[str, NDA
 
 
 def by_measure(
-    found: Measured, events: NDArray[Any], about: pd.DataFrame
+    found: Measured, events: NDArray[Any], about: pd.DataFrame, longest_s: float = math.inf
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float64]]]:
-    """Rows of report.json, one per measure; and the values [record] of flat metrics."""
+    """Rows of report.json, one per measure; and the values [record] of flat metrics.
+
+    The calibration of all SA together is of periods up to `longest_s`, and that of EAS of frequencies from 1 / longest_s on: of
+    what a translator adds, not of what it was given.
+    """
     residual = found.residuals
     made = spread(residual, events)
     distance = distance_km(about)
@@ -71,7 +75,9 @@ def by_measure(
         places = [found.names.index(name) for name in found.starting(group)]
         if places:
             flat[f"abs_ln_ratio_{group}"] = _mean(np.abs(residual[..., places]), (1, 2))
-            flat[f"calibration_{group}"] = _mean(inside[:, places], 1)
+            told = [float(found.names[k][len(group) + 1 : found.names[k].index(")")]) for k in places]
+            added = [k for k, v in zip(places, told, strict=True) if (v if group == "SA" else 1 / v) <= longest_s * (1 + 1e-9)]
+            flat[f"calibration_{group}"] = _mean(inside[:, added], 1)
     return rows, flat
 
 

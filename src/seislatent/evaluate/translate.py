@@ -358,7 +358,7 @@ def _told(tally: Tally, records: PairRecords, against: Against, rules: limits.Cr
 
     found = Measured.joined(tally.parts)
     values = {name: tally.of(name) for name in tally.values}
-    rows, flat = by_measure(found, records.events, records.table)
+    rows, flat = by_measure(found, records.events, records.table, 1 / float(records.low_pass.corners_hz))  # type: ignore[arg-type]
     told: dict[str, Any] = metrics_of({**values, **flat}, records.events)
     pairs = correlations(found, records.events, against)
     for name, one in pairs.items():

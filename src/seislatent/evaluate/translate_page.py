@@ -42,10 +42,10 @@ def page(result: Mapping[str, Any], tallies: Mapping[str, Any], records: Any, ag
         Section(heading="What was asked", parts=_asked(result)),
         Section(heading="Verdict", parts=[*verdicts(systems), *_limits(systems)]),
         Section(heading="Numbers", parts=[_numbers(result), NOTE, _fits(tallies, result["band_hz"])]),
-        Section(heading="By measure", parts=[by_period(found, records.events), *(_by_measure(n, t) for n, t in systems.items())]),
+        Section(heading="By measure", parts=[by_period(found, records.events), *(by_measure(n, t) for n, t in systems.items())]),
     ]
     if result["draws"] > 1:
-        sections.append(Section(heading="Spread of the draws, correlation", parts=[_calibration(systems), _correlation(systems)]))
+        sections.append(Section(heading="Spread of the draws, correlation", parts=[calibration(systems), _correlation(systems)]))
     if against.ln_median is not None:
         sections.append(Section(heading="Against a ground-motion model", parts=[_model(found, records.events, against)]))
     if np.isfinite(distance_km(records.table)).sum() >= 3:
@@ -59,7 +59,9 @@ NOTE = (
     "Each number is the mean over records of the mean over draws; brackets are the 95 % interval of that mean when whole events are"
     " drawn again. ln ratio is ln(draw / record): positive where draws are too large. SA is RotD50 at 5 % damping. The"
     " low-frequency error is the root mean square of the low-passed draw less the low-frequency side, over the latter's, without"
-    " the ends; the record itself shows what the low-pass alone leaves."
+    " the ends; the record itself shows what the low-pass alone leaves. The"
+    " share within draws is of periods up to that of the corner. Means count every record alike; the bias by measure, below, weighs"
+    " events."
 )
 
 
@@ -139,7 +141,8 @@ def _numbers(result: Mapping[str, Any]) -> Table:
     return Table(heads=["", *systems, "the record itself"], rows=rows, caption="Means over records")
 
 
-def _by_measure(name: str, told: Mapping[str, Any]) -> Table:
+def by_measure(name: str, told: Mapping[str, Any]) -> Table:
+    """Bias and spread of the main measures."""
     heads = ["measure", "bias", "its error", "sigma", "tau (events)", "phi", "inside 16-84 %", "slope, ln R"]
     keys = ("bias", "bias_error", "sigma", "tau", "phi", "inside", "slope_with_ln_distance")
     rows = [
@@ -210,13 +213,13 @@ def _fits(tallies: Mapping[str, Any], band_hz: list[float]) -> Picture:
             for panel, key in zip(axes[:3], ("eg", "pg", "anderson"), strict=True):
                 panel.hist(tally.of(key), edges, histtype="step", color=_colour(i), label=name, lw=1.4)
             scores = [np.nanmean(tally.of(f"anderson_C{k}")) for k in range(1, 11)]
-            axes[3].plot(range(1, 11), scores, color=_colour(i), marker=MARKERS[i % len(MARKERS)], ms=4)
+            axes[3].plot(range(1, 11), scores, color=_colour(i), marker=MARKERS[i % len(MARKERS)], ms=4, label=name)
         for panel, text in zip(axes[:3], ("EG", "PG", "Anderson"), strict=True):
             panel.set(xlabel=text, xlim=(0, 10))
             for limit in (4, 6, 8):
                 panel.axvline(limit, color="0.6", lw=0.7, ls=":")
         axes[0].set_ylabel("records")
-        axes[0].legend(loc="upper left", fontsize=8)
+        axes[3].legend(loc="upper left", fontsize=8)
         axes[3].set(xlabel="Anderson's criterion C1 to C10", ylim=(0, 10), xticks=range(1, 11))
 
     caption = (
@@ -226,7 +229,9 @@ def _fits(tallies: Mapping[str, Any], band_hz: list[float]) -> Picture:
     return Picture(name="fits", caption=caption, width_in=11, height_in=3, draw=draw)
 
 
-def _calibration(systems: Mapping[str, Any]) -> Picture:
+def calibration(systems: Mapping[str, Any]) -> Picture:
+    """Share of records within the 16-84 % band of their draws, by period."""
+
     def draw(canvas: Figure) -> None:
         panel = canvas.subplots()
         for i, (name, told) in enumerate(systems.items()):
@@ -330,7 +335,7 @@ def _example(i: int, name: str, tally: Any, records: Any) -> Picture:
             for panel, x, colour in ((row[0], truth, "0.2"), (row[1], made, _colour(i))):
                 for c, part in enumerate("Z12"):
                     panel.plot(time, x[c] - 1.6 * top * c, color=colour, lw=0.5)
-                    panel.text(time[-1], -1.6 * top * c, part, fontsize=8, va="center")
+                    panel.text(1.01 * time[-1], -1.6 * top * c, part, fontsize=8, va="center")
                 panel.set(ylim=(-4.4 * top, 1.2 * top), yticks=[])
             word = "best" if k == order[0] and len(order) > 1 else "far off"
             trace = str(records.table["trace_name"].iloc[k]) if "trace_name" in records.table else str(k)

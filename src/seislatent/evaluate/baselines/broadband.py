@@ -84,6 +84,9 @@ class Stochastic:
             _, missing = self._values(known.table, name)
             if missing:
                 lines.append(f"{name} stated as {getattr(self, name):g} for {missing} of {len(known.table)} records")
+        unpicked = int(np.isnan(_onset(known.table)).sum())
+        if unpicked:
+            lines.append(f"P stated at {self.p_share:.0%} of the record for {unpicked} of {len(known.table)} records")
         loose = int(np.isnan(known.scale).sum())
         if loose:
             how = "no level" if known.low is None else "the level of the low-frequency side in the octave below its corner"
@@ -109,7 +112,7 @@ class Stochastic:
             raise SeislatentError(unknown("unit of ground motion", known.unit, DERIVATIVE))
         seeds = torch.randint(2**62, (len(known.table), n), generator=generator).tolist()
         magnitude, distance, depth = (self._values(known.table, name)[0] for name in COLUMNS)
-        onset = _number(known.table, "trace_p_arrival_sample")
+        onset = _onset(known.table)
         onset = np.where(np.isfinite(onset), onset, self.p_share * known.samples)
         azimuth = _number(known.table, "path_azimuth_deg")
         made = np.empty((len(known.table), n, 3, known.samples))
@@ -199,6 +202,12 @@ def matched(low: NDArray[np.float64], drawn: NDArray[np.float64], low_pass: Butt
 def _octave(corner: float | Sequence[float]) -> tuple[float, float]:
     high = float(np.atleast_1d(np.asarray(corner, float))[0])
     return high / 2, high
+
+
+def _onset(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Sample at which P comes: picked, else calculated; NaN where nobody tells."""
+    picked, calculated = (_number(table, f"trace_p_arrival_{kind}sample") for kind in ("", "calc_"))
+    return np.where(np.isnan(picked), calculated, picked)
 
 
 def _number(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
