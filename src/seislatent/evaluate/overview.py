@@ -14,6 +14,7 @@ from seislatent.data.splits import SPLITS
 from seislatent.data.store import Store
 from seislatent.evaluate.report import COLOURS, Picture
 
+KM_PER_DEG = 111.195
 _MOST_BARS = 8
 """Bars of a panel at most; the rest is one bar."""
 _MOST_POINTS = 20_000
@@ -56,7 +57,9 @@ def magnitude(table: pd.DataFrame) -> pd.Series:
 
 def distance_km(table: pd.DataFrame) -> pd.Series:
     """Epicentral where it is known, else hypocentral."""
-    return _number(table, ["path_ep_distance_km", "path_hyp_distance_km"])
+    found = _number(table, ["path_ep_distance_km"])
+    found = found.fillna(_number(table, ["path_ep_distance_deg"]) * KM_PER_DEG)
+    return found.fillna(_number(table, ["path_hyp_distance_km"]))
 
 
 def snr_db(table: pd.DataFrame) -> pd.Series:
@@ -107,6 +110,7 @@ def _histogram(axes: Axes, values: pd.Series, split: pd.Series, names: Sequence[
         part = known[split[known.index] == name]
         axes.hist(part, edges, histtype="step", lw=1.4, color=_colour(names, name))
     axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7)
     axes.set_ylabel("records")
     if powers:
         _ticks_of_powers(axes.xaxis, low, high)
@@ -118,8 +122,9 @@ def _histogram(axes: Axes, values: pd.Series, split: pd.Series, names: Sequence[
 
 def _ticks_of_powers(axis: Any, low: float, high: float) -> None:
     """1, 2, 5, 10, 20, ... on an axis of logarithms."""
-    ticks = [10.0**p * m for p in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in (1, 2, 5)]
-    ticks = [t for t in ticks if low - 0.05 <= np.log10(t) <= high + 0.05]
+    steps = (1, 2, 5) if high - low > 0.8 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    ticks = [10.0**p * m for p in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in steps]
+    ticks = [t for t in ticks if low - 0.05 <= np.log10(t) <= high + 0.05] or [10**low]
     if len(ticks) > 9:
         ticks = [t for t in ticks if np.isclose(np.log10(t) % 1, 0)]
     axis.set_ticks([np.log10(t) for t in ticks], [f"{t:g}" for t in ticks])
@@ -134,8 +139,9 @@ def _scatter(axes: Axes, distance: pd.Series, magnitudes: pd.Series, split: pd.S
     known = known[:: -(-len(known) // _MOST_POINTS)]
     for name in names:
         rows = known[(split == name).to_numpy()[known]]
-        axes.plot(distance.iloc[rows], magnitudes.iloc[rows], ".", ms=3, color=_colour(names, name), alpha=0.6)
-    axes.set_xscale("log")
+        axes.plot(np.log10(distance.iloc[rows]), magnitudes.iloc[rows], ".", ms=3, color=_colour(names, name), alpha=0.6)
+    shown = np.log10(distance.iloc[known])
+    _ticks_of_powers(axes.xaxis, float(shown.min()), float(shown.max()))
     return None
 
 
@@ -152,6 +158,7 @@ def _reasons(axes: Axes, rejected: pd.DataFrame) -> None:
     axes.set_ylim(-0.75, max(len(shown), 3) - 0.25)
     axes.bar_label(bars, fontsize=8, padding=2)
     axes.margins(x=0.15)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     return None
 
 
