@@ -18,6 +18,7 @@ from typing import Any
 
 from seislatent import __version__, config
 from seislatent.catalog import known
+from seislatent.data.measured import Measured
 from seislatent.data.preparing import PLAN, Progress, prepare_records
 from seislatent.data.recipe import DataRecipe
 from seislatent.data.splits import SplitConfig
@@ -92,6 +93,7 @@ def prepare(
     scheduler: str | None = None,
     append: bool = False,
     overwrite: bool = False,
+    quality: bool = False,
     miniseed: str | Path | None = None,
     seisbench: str | Path | None = None,
     progress: Progress | None = None,
@@ -112,6 +114,7 @@ def prepare(
         scheduler: address of a Dask scheduler instead.
         append: add to a finished store.
         overwrite: take away the store that stands in `out` first.
+        quality: measure every component of the source's records too (`seislatent.prepare.quality`).
         miniseed: folder for the store's records as miniSEED besides, one file each, with `metadata.csv`.
         seisbench: folder for the store's records in SeisBench's layout besides.
         progress: told how many records of how many are done.
@@ -126,7 +129,9 @@ def prepare(
     _free(miniseed, seisbench)
     if overwrite:
         _take_away(target)
-    about = {"recipe": str(name), "made_by": f"seislatent {__version__}"}
+    if quality:
+        made = Measured(made)
+    about = {"recipe": str(name), "quality": quality, "made_by": f"seislatent {__version__}"}
     begun = time.monotonic()
     store = prepare_records(
         made, source, target, splits=splits, seed=seed, about=about, workers=workers, scheduler=scheduler, append=append,

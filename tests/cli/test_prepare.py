@@ -66,6 +66,24 @@ def test_records_go_back_to_files(run, source, tmp_path):
     assert code == 1 and "holds files already" in err
 
 
+def test_quality_is_measured_on_what_is_read(run, source, tmp_path):
+    from seislatent.data.records import open_records
+    from seislatent.data.store import Store
+    from seislatent.prepare.quality import measure
+
+    told = run("prepare", "data/codec", "--data", source, "--out", tmp_path / "store", "--quality", "--json")[1]
+    store = Store(tmp_path / "store")
+    whole = {w.metadata["trace_name"]: w for w in open_records(source)}
+    for i in (0, 50, 178):
+        record = store[i]
+        expected = measure(whole[record.metadata["trace_source"].split("/")[1]])
+        assert record.metadata["trace_N_gap_share"] == expected["trace_N_gap_share"]
+        assert record.metadata["trace_Z_dead"] == expected["trace_Z_dead"]
+        assert record.metadata.get("trace_N_snr_db", np.nan) == pytest.approx(expected["trace_N_snr_db"], nan_ok=True)
+    assert store.metadata["trace_N_snr_db"].notna().any() and store.metadata["trace_Z_dead"].sum() == 2
+    assert told["records"] == 179 and store.about["quality"] is True
+
+
 def test_the_leak_is_found(run, source, tmp_path):
     """What `info` calls proof must see a leak where there is one."""
     from seislatent.data.shards import open_table, write_table

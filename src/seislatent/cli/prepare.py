@@ -26,6 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core from 5,000 records on, else 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers see the same files; it is trusted")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random cuts (default: 0)")
+    told = "also measure SNR around P (dB), gaps, clipping, spikes and dead components of what is read"
+    parser.add_argument("--quality", action="store_true", help=told)
     parser.add_argument("--miniseed", metavar="DIR", help="also write the records as miniSEED, one file each, with a metadata.csv")
     parser.add_argument("--seisbench", metavar="DIR", help="also write the records in SeisBench's layout")
     parser.add_argument("--append", action="store_true", help="add to a finished store; events it has keep their split")
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         stores.prepare(
             args.name, source, args.out, recipe_keys=keys["recipe"], split_keys=keys["split"], seed=args.seed,
             workers=args.workers, scheduler=args.scheduler, append=args.append, overwrite=args.overwrite,
-            miniseed=args.miniseed, seisbench=args.seisbench, progress=progress,
+            quality=args.quality, miniseed=args.miniseed, seisbench=args.seisbench, progress=progress,
         )  # fmt: skip
     return info(args.out)
 
