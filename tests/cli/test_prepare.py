@@ -18,7 +18,7 @@ def source(tmp_path_factory):
     rng = np.random.default_rng(2)
     waveforms = []
     for i in range(60):
-        made = earthquake(rng, 30.0, 50.0, magnitude=2.0, distance_km=20)
+        made = earthquake(rng, 60.0, 50.0, magnitude=2.0, distance_km=20)
         channels = tuple(Channel(network="XX", station=f"S{i % 2}", code=f"HH{c}", component=c) for c in "ZNE")
         told = made.metadata | {"source_id": f"ev{i // 2}", "trace_name": f"r{i:02d}"}
         data = made.data * np.array([[0], [1], [1]], np.float32) if i == 5 else made.data
