@@ -175,6 +175,44 @@ def test_what_cannot_be_judged_is_refused(store, tmp_path):
         evaluate("translate", Knowing(store, float("nan")), store, "all")
 
 
+def test_silence_is_failed_and_stands_first_among_the_worst(store):
+    class Mute(Knowing):
+        name = "mute"
+
+        def translate(self, x, n, generator):
+            made = super().translate(x, n, generator)
+            made[0] = 0
+            return made
+
+    told = evaluate("translate", Mute(store), store, "all", draws=2)
+    one = told["systems"]["mute"]
+    assert one["silent_share"]["mean"] == pytest.approx(2 / RECORDS)  # the first of each batch of eight
+    assert {w["record"] for w in one["worst"][:2]} == {"trace0", "trace8"}
+    assert "silent_share" not in one["verdict"]["missing"] and one["verdict"]["outcome"] != "passed"
+    assert "mute" in told.page()
+
+
+def test_stores_whose_sides_have_scales_of_their_own_are_refused(tmp_path, store):
+    import shutil
+
+    other = tmp_path / "store"
+    shutil.copytree(store, other)
+    finish(other, {"recipe": "data/pairs", "config": {"rescale_low": True}})
+    with pytest.raises(SeislatentError, match="rescale_low"):
+        evaluate("translate", Hybrid(), other)
+
+
+def test_without_pygmm_the_rest_is_judged_and_said(store, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pygmm", None)
+    told = evaluate("translate", Hybrid(), store, "all", draws=2)
+    assert "pip install pygmm" in told["ground_motion_model"]["why_not"]
+    assert told["systems"]["baseline/hybrid"]["against_model"] is None
+    assert "gap_rms" not in told["systems"]["baseline/hybrid"]["correlations"]["correlation_frequencies"]
+    assert "pip install pygmm" in told.page()
+
+
 def test_one_draw_is_enough_but_for_spread(store):
     told = evaluate("translate", Hybrid(), store, "test", draws=1)["systems"]["baseline/hybrid"]
     assert told["calibration_SA"]["mean"] != told["calibration_SA"]["mean"]

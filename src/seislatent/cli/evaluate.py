@@ -3,6 +3,10 @@
 Writes report.json, figures and a self-contained report.html into the folder OUT. The question `compress` (or `reconstruct`, the
 same) tells per level: bits_per_second and file_bits_per_second (bit/s), compression_ratio against 32-bit samples, mse and mae of
 normalised records, and snr_db (dB), each as mean, standard deviation and 95 % interval by event.
+
+The question `translate` takes a store of pairs (seislatent prepare data/pairs) and judges broadband draws: fits, residuals of
+intensity measures, low frequencies, spread, correlations, and a verdict from a criteria file. `generate` takes records and judges
+draws as a set, for the conditions of each record, and against training records.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ def evaluate(
     """Judge systems side by side on the same records.
 
     Args:
-        question: `compress` (every level) or `reconstruct` (one level).
+        question: `compress` (every level), `reconstruct` (one level), `generate` (new records), `translate` (low frequencies to
+            broad ones), or another of QUESTIONS.
         systems: models as `seislatent.load` gives them, or baselines; one or several.
         data: folder or file of records, or several.
         split: `train`, `dev` or `test`, by event; or `all`.
@@ -44,7 +45,8 @@ def evaluate(
         overwrite: replace a report in `out`.
         **options: of the question. compress: `window_s`, also judge windows of this length in seconds, each scaled by itself;
             `workers`, processes of one thread each (the result is the same). reconstruct: these, and `level` (the highest when
-            None).
+            None). generate: `draws`, `seed`, `most`, `by_peak`, `embedder`. translate: `draws`, `seed`, `criteria`,
+            `ground_motion_model`, `im_format`. The functions that answer say what each is.
 
     Returns:
         The report: a dictionary as in report.json, with a page and text.

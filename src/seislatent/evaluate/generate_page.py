@@ -127,7 +127,7 @@ def _distances(systems: Mapping[str, Any]) -> Picture:
 def _memory(kept: Mapping[str, Any]) -> Picture:
     def draw(canvas: Figure) -> None:
         panel = canvas.subplots()
-        edges = np.linspace(0, 1, 41)
+        edges = np.linspace(0, 1, 41).tolist()
         for i, (name, one) in enumerate((n, o) for n, o in kept.items() if "memory" in o):
             if i == 0:
                 panel.hist(one["memory"].held_out.numpy(), edges, histtype="step", color="0.2", label="held-out records", lw=1.4)
@@ -150,7 +150,7 @@ def _examples(made: Mapping[str, Tensor], real: RealRecords) -> Picture:
             for panel, (name, x, colour) in zip(row, sets, strict=True):
                 x = x.numpy() / np.abs(x.numpy()).max()
                 for c, part in enumerate(("Z", "H1", "H2")):
-                    panel.plot(time, x[c] - 1.8 * c, color=colour, lw=0.4)
+                    panel.plot(time, x[c] - 1.8 * c, color=colour, lw=0.4, rasterized=True)
                     panel.text(time[-1] * 1.01, -1.8 * c, part, fontsize=8, va="center")
                 panel.set(yticks=[], ylim=(-4.8, 1.2))
                 panel.set_title(f"{real.names[k][:40]}" if name == "real" else f"{name}, first draw", loc="left", fontsize=8)

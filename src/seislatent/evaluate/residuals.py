@@ -74,10 +74,10 @@ def by_measure(
     for group in ("SA", "EAS"):
         places = [found.names.index(name) for name in found.starting(group)]
         if places:
-            flat[f"abs_ln_ratio_{group}"] = _mean(np.abs(residual[..., places]), (1, 2))
+            flat[f"abs_ln_ratio_{group}"] = mean_of(np.abs(residual[..., places]), (1, 2))
             told = [float(found.names[k][len(group) + 1 : found.names[k].index(")")]) for k in places]
             added = [k for k, v in zip(places, told, strict=True) if (v if group == "SA" else 1 / v) <= longest_s * (1 + 1e-9)]
-            flat[f"calibration_{group}"] = _mean(inside[:, added], 1)
+            flat[f"calibration_{group}"] = mean_of(inside[:, added], 1)
     return rows, flat
 
 
@@ -117,11 +117,11 @@ def slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 def worst(
     found: Measured, values: Mapping[str, NDArray[np.float64]], events: NDArray[Any], about: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """The ten records whose spectral accelerations are farthest off, the worst first."""
+    """The ten records whose spectral accelerations are farthest off, the worst first; those without any (silence) are."""
     places = [found.names.index(name) for name in found.starting("SA")]
-    away = _mean(np.abs(found.residuals[..., places]), (1, 2))
+    away = mean_of(np.abs(found.residuals[..., places]), (1, 2))
     pga = found.residuals[..., found.names.index("PGA_g")].mean(1)
-    order = [int(i) for i in np.argsort(-np.nan_to_num(away, nan=-1))[:WORST]]
+    order = [int(i) for i in np.argsort(-np.nan_to_num(away, nan=np.inf), kind="stable")[:WORST]]
     names = about["trace_name"].astype(str) if "trace_name" in about else pd.Series([str(i) for i in range(len(about))])
     return [
         {"record": names.iloc[i], "event": str(events[i]), "abs_ln_ratio_SA": float(away[i]), "ln_ratio_PGA_g": float(pga[i])}
@@ -214,7 +214,7 @@ def correlations(found: Measured, events: NDArray[Any], against: Against) -> dic
     return made
 
 
-def _mean(x: NDArray[np.float64], axes: int | tuple[int, ...]) -> NDArray[np.float64]:
+def mean_of(x: NDArray[np.float64], axes: int | tuple[int, ...]) -> NDArray[np.float64]:
     """Mean over axes of what is a number; NaN, without a warning, where nothing is."""
     good = np.isfinite(x)
     count = good.sum(axes)

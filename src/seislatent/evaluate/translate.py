@@ -33,7 +33,7 @@ from seislatent.evaluate.baselines.broadband import Circumstances
 from seislatent.evaluate.bootstrap import DRAWS, SHARE
 from seislatent.evaluate.measured import Measured, measured, table
 from seislatent.evaluate.report import Report, may_write
-from seislatent.evaluate.residuals import Against, against_models, metrics_of
+from seislatent.evaluate.residuals import Against, against_models, mean_of, metrics_of
 from seislatent.io.intensity_table import write_intensity_table, write_openquake
 from seislatent.metrics.anderson import CRITERIA, anderson_scores
 from seislatent.metrics.intensity import Baseline, names
@@ -162,12 +162,10 @@ def translate(
     }  # fmt: skip
     from seislatent.evaluate.translate_page import page
 
-    report = page(result, tallies, records, against)
-    if out is not None:
-        with tempfile.TemporaryDirectory() as beside:
-            result_notes = _tables(Path(beside), tallies, records, im_format)
-            if result_notes:
-                report["intensity_measures"] = result_notes
+    with tempfile.TemporaryDirectory() as beside:
+        result["intensity_measures"] = [] if out is None else _tables(Path(beside), tallies, records, im_format)
+        report = page(result, tallies, records, against)
+        if out is not None:
             report.write(out, overwrite, Path(beside))
     return report
 
@@ -212,7 +210,7 @@ def pairs_of(data: str | Path | Sequence[str | Path], split: str) -> PairRecords
     if "low" not in store.arrays:
         raise SeislatentError(f"{store.path} holds {', '.join(store.arrays)} and no low-frequency side: make it with data/pairs")
     rows, chosen, label = split_rows(store.metadata, split)
-    config = {**store.about, **(store.about.get("config") or {})}
+    config = _settings(store)
     rate = float(chosen["trace_sampling_rate_hz"].iloc[0])
     peak = np.full(len(chosen), np.nan)
     if {"trace_peak", "trace_scale_unit"} <= set(chosen.columns):
@@ -232,6 +230,18 @@ def pairs_of(data: str | Path | Sequence[str | Path], split: str) -> PairRecords
         samples=int(chosen["trace_npts"].iloc[0]), low_pass=low_pass(config.get("low_hz", 1.0)),
         broad_pass=None if broad is None else low_pass(broad),
     )  # fmt: skip
+
+
+def _settings(store: Store) -> dict[str, Any]:
+    """How the pairs were made. Raises SeislatentError where components or sides have scales of their own."""
+    config = store.about.get("config")
+    config = config if isinstance(config, dict) else {}
+    if config.get("rescale_low") or config.get("peak", "record") != "record":
+        raise SeislatentError(
+            f"{store.path} was made with peak: {config.get('peak')} and rescale_low: {config.get('rescale_low')}, so that ratios of"
+            " components and sides are lost: make it again without these"
+        )
+    return config
 
 
 def split_rows(metadata: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], pd.DataFrame, NDArray[Any]]:
@@ -332,13 +342,14 @@ def _score(tally: Tally, made: Tensor, x: Tensor, low: Tensor, records: PairReco
     single = torch.nanmean(scores.scores.flatten(1, 3), 1)  # over draws, components and bands
     tally.add(
         eg=fit.eg.double().mean((1, 2)), pg=fit.pg.double().mean((1, 2)), anderson=scores.total.nanmean((1, 2)),
+        silent_share=(made == 0).all(-1).double().mean((1, 2)),
         **{f"anderson_{name}": single[:, i] for i, name in enumerate(CRITERIA)},
         **_low_frequencies(made, low, records.low_pass),
     )  # fmt: skip
     scale = np.where(np.isfinite(records.scale[here]), records.scale[here], 1.0)
     found = measured(torch.cat([x[:, None], made], 1), records.rate_hz, scale, highest_hz=records.highest_hz)
     tally.parts.append(found)
-    away = np.nanmean(np.abs(found.residuals[..., _places(found, "SA")]), (1, 2))
+    away = np.nan_to_num(mean_of(np.abs(found.residuals[..., _places(found, "SA")]), (1, 2)), nan=np.inf)
     for i, value in enumerate(away):
         tally.draws[here.start + i] = (x[i].float().numpy(), made[i, 0].float().numpy(), float(value))
     order = sorted(tally.draws, key=lambda k: tally.draws[k][2])

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from seislatent.evaluate.measured import Measured
 from seislatent.evaluate.report import COLOURS, MARKERS, Picture, Report, Section, Table
-from seislatent.evaluate.residuals import Against, distance_km, spread
+from seislatent.evaluate.residuals import Against, distance_km, mean_of, spread
 
 FIRST = {
     "eg": "EG, envelope fit, 0 to 10", "pg": "PG, phase fit, 0 to 10", "anderson": "Anderson, 0 to 10",
@@ -22,6 +23,7 @@ FIRST = {
     "ln_ratio_D5_95_s": "ln ratio of D5-95", "low_frequency_error": "low-frequency error, share of RMS",
     "low_frequency_error_below": "the same below half the corner", "low_frequency_snr_db": "low-frequency SNR, dB",
     "calibration_SA": "share within 16-84 % of draws (0.68), SA",
+    "silent_share": "share of silent traces among draws",
     "correlation_periods_rms": "RMS gap of inter-period correlation", "correlation_frequencies_rms": "RMS gap, inter-frequency",
 }  # fmt: skip
 """Metrics of the first table."""
@@ -84,6 +86,8 @@ def _asked(result: Mapping[str, Any]) -> list[str | Table | Picture]:
         + (f" Assumed: {'; '.join(model['assumed'])}." if model["assumed"] else "")
     )
     parts += [f"{name}: {'; '.join(told['told'])}." for name, told in result["systems"].items() if told["told"]]
+    if result["intensity_measures"]:
+        parts.append(f"Intensity measures beside this page: {'; '.join(result['intensity_measures'])}.")
     if result["command"]:
         parts.append(f"Command: {result['command']}")
     return parts
@@ -212,7 +216,7 @@ def _fits(tallies: Mapping[str, Any], band_hz: list[float]) -> Picture:
         for i, (name, tally) in enumerate(tallies.items()):
             for panel, key in zip(axes[:3], ("eg", "pg", "anderson"), strict=True):
                 panel.hist(tally.of(key), edges, histtype="step", color=_colour(i), label=name, lw=1.4)
-            scores = [np.nanmean(tally.of(f"anderson_C{k}")) for k in range(1, 11)]
+            scores = [float(mean_of(tally.of(f"anderson_C{k}"), 0)) for k in range(1, 11)]
             axes[3].plot(range(1, 11), scores, color=_colour(i), marker=MARKERS[i % len(MARKERS)], ms=4, label=name)
         for panel, text in zip(axes[:3], ("EG", "PG", "Anderson"), strict=True):
             panel.set(xlabel=text, xlim=(0, 10))
@@ -297,11 +301,11 @@ def _model(found: Mapping[str, Measured], events: NDArray[Any], against: Against
         panels[0].axhline(0, color="0.3", lw=0.8)
         panels[0].set(xscale="log", xlabel="period, s", ylabel=f"mean ln(SA / {against.model})")
         panels[1].set(xscale="log", xlabel="period, s", ylabel="tau, phi, natural log", ylim=(0, None))
-        for panel in panels:
-            panel.legend(fontsize=8)
+        panels[0].legend(fontsize=8)
+        panels[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
     caption = f"Bias against {against.model} over events, and its spread between (tau) and within events (phi)."
-    return Picture(name="model", caption=caption, width_in=10, height_in=3.6, draw=draw)
+    return Picture(name="model", caption=caption, width_in=11, height_in=3.6, draw=draw)
 
 
 def _distances(found: Mapping[str, Measured], about: Any) -> Picture:
@@ -316,6 +320,9 @@ def _distances(found: Mapping[str, Measured], about: Any) -> Picture:
                 panel.plot(distance, residual, MARKERS[i % len(MARKERS)], color=_colour(i), ms=3, alpha=0.6, label=name)
             panel.axhline(0, color="0.3", lw=0.8)
             panel.set(xscale="log", xlabel="distance, km", title=measure)
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            panel.xaxis.set_minor_formatter(NullFormatter())
         axes[0].set_ylabel("ln(draw / record)")
         axes[0].legend(fontsize=8)
 
@@ -334,7 +341,7 @@ def _example(i: int, name: str, tally: Any, records: Any) -> Picture:
             top = max(float(np.abs(truth[1:]).max()), float(np.abs(made[1:]).max()), 1e-30)
             for panel, x, colour in ((row[0], truth, "0.2"), (row[1], made, _colour(i))):
                 for c, part in enumerate("Z12"):
-                    panel.plot(time, x[c] - 1.6 * top * c, color=colour, lw=0.5)
+                    panel.plot(time, x[c] - 1.6 * top * c, color=colour, lw=0.5, rasterized=True)
                     panel.text(1.01 * time[-1], -1.6 * top * c, part, fontsize=8, va="center")
                 panel.set(ylim=(-4.4 * top, 1.2 * top), yticks=[])
             word = "best" if k == order[0] and len(order) > 1 else "far off"
@@ -344,7 +351,7 @@ def _example(i: int, name: str, tally: Any, records: Any) -> Picture:
             f = np.fft.rfftfreq(truth.shape[-1], 1 / rate)
             for x, colour in ((truth, "0.2"), (made, _colour(i))):
                 amplitude = np.sqrt((np.abs(np.fft.rfft(x[1:])) ** 2).mean(0)) / rate
-                row[2].loglog(f[1:], amplitude[1:], color=colour, lw=0.6)
+                row[2].loglog(f[1:], amplitude[1:], color=colour, lw=0.6, rasterized=True)
             row[2].set_xlim(0.1, rate / 2)
         axes[-1, 0].set_xlabel("time, s (record)")
         axes[-1, 1].set_xlabel("time, s (first draw)")
