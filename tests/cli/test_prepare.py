@@ -21,7 +21,8 @@ def source(tmp_path_factory):
         made = earthquake(rng, 60.0, 50.0, magnitude=2.0, distance_km=20)
         channels = tuple(Channel(network="XX", station=f"S{i % 2}", code=f"HH{c}", component=c) for c in "ZNE")
         told = made.metadata | {"source_id": f"ev{i // 2}", "trace_name": f"r{i:02d}"}
-        data = made.data * np.array([[0], [1], [1]], np.float32) if i == 5 else made.data
+        data = made.data + rng.normal(scale=1e-8, size=made.data.shape).astype(np.float32)
+        data = data * np.array([[0], [1], [1]], np.float32) if i == 5 else data
         waveforms.append(made.with_data(data, did="a test", channels=channels, start_ns=(i // 2) * 10**13 + 10**15, metadata=told))
     return write_seisbench(tmp_path_factory.mktemp("prepared") / "set", waveforms)
 
