@@ -15,7 +15,7 @@ from seislatent import catalog
 from seislatent.cli import main as command
 from seislatent.errors import SeislatentError
 from seislatent.evaluate.detect import Aic, ArPick, StaLta
-from seislatent.evaluate.detect_picks import LEAD_S, TAIL_S
+from seislatent.evaluate.detect_picks import ROOM_S, TAIL_S
 from seislatent.io.seisbench import write_seisbench
 from seislatent.systems.base import Classifier, Pick, Picker
 from seislatent.waveform import Channel, Waveform
@@ -93,7 +93,9 @@ def test_picker_is_told_nothing_and_p_lies_anywhere(folder):
     sl.evaluate("detect", picker, folder, cut_s=20.0)
     assert all(w.metadata == {} for w in picker.seen)
     at = [np.abs(w.data[0]).argmax() / RATE for w in picker.seen if np.abs(w.data[0]).max() > 1]
-    assert len(at) == 8 and min(at) >= LEAD_S and max(at) <= 20 - TAIL_S and max(at) - min(at) > 2
+    assert len(at) == 8 and min(at) >= 8 and max(at) <= 20 - TAIL_S and max(at) - min(at) > 2
+    sl.evaluate("detect", picker, folder, lead_s=2.0, cut_s=45.0)
+    assert min(np.abs(w.data[0]).argmax() / RATE for w in picker.seen if w.data.shape[1] == 45 * RATE) >= 2
     report = sl.evaluate("detect", Constant(), folder)
     assert values(report["systems"]["constant"])["within_0.1_s"] < 0.3
     assert values(report["systems"]["trivial/constant"])["within_0.1_s"] < 0.5
@@ -144,7 +146,7 @@ def test_what_is_left_out_is_counted(tmp_path):
     broken = record(5)
     broken.data[1, 7] = np.nan
     given = [
-        record(0), record(1, p_s=None), record(2, p_s=70.0), record(3, p_s=2.0), record(4, seconds=31.0), broken,
+        record(0), record(1, p_s=None), record(2, p_s=70.0), record(3, p_s=2.0), record(4, p_s=8 + ROOM_S - 0.1), broken,
         record(6, components="NE"), record(7, gain=0, amplitude=0), record(8, s_s=50.0),
     ]  # fmt: skip
     report = sl.evaluate("detect", Known(), write_seisbench(tmp_path / "some", given))
@@ -169,7 +171,7 @@ def test_a_picker_that_refuses_has_no_picks(folder):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (dict(cut_s=13.0), "14 s or more"),
+        (dict(cut_s=16.0), "17 s or more"),
         (dict(tolerance_s=0.0), "more than 0"),
         (dict(systems=[]), "at least one"),
         (dict(systems=[Known(), Known()]), "given twice"),

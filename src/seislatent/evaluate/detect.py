@@ -61,6 +61,7 @@ def detect(
     *,
     label: str | None = None,
     cut_s: float = 25.0,
+    lead_s: float = 8.0,
     tolerance_s: float = 0.5,
     seed: int = 0,
     overwrite: bool = False,
@@ -73,7 +74,8 @@ def detect(
         split: as elsewhere.
         out: folder of the report.
         label: column that names the class of each record.
-        cut_s: what a picker is given of a record, in s; at least 14.
+        cut_s: what a picker is given of a record, in s; at least 9 more than `lead_s`.
+        lead_s: least time from the beginning of a cut to P, in s; STA/LTA finds nothing in the first 5.
         tolerance_s: a pick this near to an arrival finds it.
         seed: of the random cuts.
         overwrite: replace a report in `out`.
@@ -85,8 +87,8 @@ def detect(
         report = classes(named, data, split, label, command("detect", named, data, split, out, label=label))
     else:
         named = having(systems, Picker, "pick arrivals")
-        asked = command("detect", named, data, split, out, cut=cut_s, tolerance=tolerance_s, seed=seed)
-        report = picks(named, data, split, cut_s, tolerance_s, seed, asked)
+        asked = command("detect", named, data, split, out, cut=cut_s, lead=lead_s, tolerance=tolerance_s, seed=seed)
+        report = picks(named, data, split, cut_s, lead_s, tolerance_s, seed, asked)
     if out is not None:
         report.write(out, overwrite)
     return report

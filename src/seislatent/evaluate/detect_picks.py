@@ -31,12 +31,12 @@ from seislatent.signal.filters import Butterworth, demean
 from seislatent.waveform import Waveform
 
 PHASES = ("P", "S")
-LEAD_S, TAIL_S = 8.0, 5.0
-"""A cut's P has at least so much before and behind it: STA/LTA finds nothing in its first 5 s."""
+TAIL_S = 5.0
+"""A cut has at least so much behind P."""
 GUARD_S = 2.0
 """A cut of noise ends so long before P."""
-ROOM_S = 1.0
-"""A record in which P can be moved by less is left out: a constant would be right there."""
+ROOM_S = 4.0
+"""A record in which P can be moved by less is left out: a constant would be right too often (a quarter of them within 0.5 s)."""
 SNR_EDGES_DB = (-np.inf, 0.0, 10.0, 20.0, 30.0, np.inf)
 CONSTANT = "trivial/constant"
 Values = NDArray[np.float64]
@@ -79,15 +79,14 @@ def picks(
     data: str | Path | Sequence[str | Path],
     split: str,
     cut_s: float,
+    lead_s: float,
     tolerance_s: float,
     seed: int,
     asked: str,
 ) -> Report:
     """The report about arrivals."""
-    if not cut_s >= LEAD_S + TAIL_S + ROOM_S:
-        raise SeislatentError(
-            f"cuts of {cut_s:g} s: give {LEAD_S + TAIL_S + ROOM_S:g} s or more, so that P can be anywhere in them"
-        )
+    if not (lead_s >= 0 and cut_s >= lead_s + TAIL_S + ROOM_S):
+        raise SeislatentError(f"cuts of {cut_s:g} s: give {lead_s + TAIL_S + ROOM_S:g} s or more, so that P can be moved in them")
     if not (np.isfinite(tolerance_s) and tolerance_s > 0):
         raise SeislatentError(f"a tolerance of {tolerance_s:g} s: give more than 0")
     records, label = chosen(data, split)
@@ -96,7 +95,7 @@ def picks(
     answers = {name: Answers() for name in [*named, CONSTANT]}
     skipped: Counter[str] = Counter()
     for i in range(len(records)):
-        made = _cuts(records, i, cut_s, seed)
+        made = _cuts(records, i, cut_s, lead_s, seed)
         if isinstance(made, str):
             skipped[made] += 1
             continue
@@ -124,6 +123,7 @@ def picks(
         "systems": {name: scores(a, cuts, events, events_noise, tolerance_s) for name, a in answers.items()},
         "skipped": dict(sorted(skipped.items())),
         "cut_s": cut_s,
+        "lead_s": lead_s,
         "tolerance_s": tolerance_s,
         "seed": seed,
         "data": places(data),
@@ -150,7 +150,7 @@ def _worst(answers: Answers, cuts: list[Cut], records: Records) -> list[tuple[An
     return out
 
 
-def _cuts(records: Records, i: int, cut_s: float, seed: int) -> str | tuple[Waveform, tuple[Cut, Cut | None]]:
+def _cuts(records: Records, i: int, cut_s: float, lead_s: float, seed: int) -> str | tuple[Waveform, tuple[Cut, Cut | None]]:
     """A record with a cut around its P and, where there is room before it, one of noise; or why there is none."""
     try:
         waveform = records[i]
@@ -168,7 +168,7 @@ def _cuts(records: Records, i: int, cut_s: float, seed: int) -> str | tuple[Wave
     if np.ptp(z) == 0:
         return "silent (all samples of the vertical equal)"
     size = round(cut_s * rate)
-    earliest, latest = max(0, round(p + TAIL_S * rate) - size), min(int(p - LEAD_S * rate), n - size)
+    earliest, latest = max(0, round(p + TAIL_S * rate) - size), min(int(p - lead_s * rate), n - size)
     if latest - earliest < ROOM_S * rate:
         return "no room to cut at random around P"
     # by what the record is and not by its place, so that adding records changes no cut

@@ -59,6 +59,9 @@ class LinearStack(Disentangler):
         numbers, where = group.unique(return_inverse=True)
         stacks, lag = [], x.new_zeros(len(x))
         for k in range(len(numbers)):
+            if int((where == k).sum()) == 1:
+                stacks.append(x[where == k][0])
+                continue
             found = align(x[where == k], 1.0, max_shift_s=most)
             stacks.append(self.stack(found.records))
             lag[where == k] = found.shift_s.to(lag)

@@ -18,6 +18,7 @@ from torch import Tensor
 from seislatent.errors import SeislatentError
 from seislatent.evaluate.bootstrap import summary
 from seislatent.evaluate.judged import told, weights
+from seislatent.evaluate.maps import principal_components
 from seislatent.metrics.detection import classification
 from seislatent.metrics.disentangle import SwapError, invariance, leak, retrieval, swap_error
 from seislatent.metrics.normality import Normality, normality
@@ -27,6 +28,8 @@ from seislatent.systems.base import Disentangler
 BATCH, SWAPS = 256, 500
 LARGEST = 256
 """Latents that are tested against N(0, I); beyond, a code is no latent space but a waveform."""
+READ = 512
+"""Principal components that probes read of such a code: the time of a ridge grows with their cube."""
 INDEPENDENT = 20
 """From so many events on, one code of each is tested; with fewer, all codes are taken as independent, and the report says so."""
 FEWEST_STATES = 5
@@ -157,6 +160,8 @@ def _leak(codes: Tensor, nuisance: NDArray[Any], groups: Labels, events: NDArray
         return None
     y = torch.tensor(nuisance) if numbers else torch.zeros(len(codes))
     target: Any = y if numbers else nuisance
+    if codes.shape[1] > LARGEST:
+        codes = _fewer(codes, seed)
     found = leak(codes, target, groups, torch.Generator().manual_seed(seed), folds=folds, neighbours=min(10, len(codes) // 2))
     out: dict[str, Any] = {"measure": "r2" if numbers else "balanced_accuracy", "trivial": float(found.trivial[0])}
     w = weights(events)
@@ -172,6 +177,13 @@ def _leak(codes: Tensor, nuisance: NDArray[Any], groups: Labels, events: NDArray
             drawn = classification(guess.long(), labels, max(number, 2), weight=w).recall.nanmean(1)
         out[probe] = told(getattr(found, probe)[0], drawn, events)
     return out
+
+
+def _fewer(codes: Tensor, seed: int) -> Tensor:
+    """Principal components, turned at random: a probe scales each number it reads, and must not blow up the least components."""
+    scores = principal_components(codes, min(READ, *codes.shape)).scores
+    turn = torch.linalg.qr(torch.randn(scores.shape[1], scores.shape[1], generator=torch.Generator().manual_seed(seed)).double()).Q
+    return scores @ turn
 
 
 def _swaps(name: str, system: Any, groups: Any, coherent: Tensor, nuisance: Tensor | None, seed: int) -> Swaps | None:
