@@ -79,7 +79,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("limits: [{lowest: 6}]", "no metric"),
         ("limits: []", "no limit"),
         ("limits: 3", "list of limits"),
-        ("nam: x\nlimits: [{metric: eg, lowest: 6}]", "nam"),
+        ("title: x\nlimits: [{metric: eg, lowest: 6}]", "title"),
         ("{", "no criteria"),
     ],
 )
