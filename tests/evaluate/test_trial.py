@@ -109,3 +109,22 @@ def test_without_quantiser_in_pieces(known):
     np.testing.assert_allclose(trial.without_quantiser(known.system, x), 0.999 * x)
     assert trial.without_quantiser(object(), x) is None
     assert math.isclose(trial.errors(0.999 * x, x).snr_db, 60, abs_tol=0.01)
+
+
+def test_goodness_of_fit_of_known_changes():
+    rate = 40.0
+    t = np.arange(2000) / rate
+    x = 3 + np.sin(2 * np.pi * 2 * t) * np.exp(-((t - 25) ** 2) / 50)
+    assert trial.goodness(x, x, rate) == pytest.approx((10, 10))
+    eg, pg = trial.goodness(3 + 1.1 * (x - 3), x, rate)
+    assert eg == pytest.approx(10 * math.exp(-0.1), abs=0.02) and pg == pytest.approx(10, abs=1e-3)
+    assert all(map(math.isnan, trial.goodness(x[:8], x[:8], rate)))
+
+
+def test_utility_is_asked_of_what_came_back(known):
+    def compare(original):
+        return lambda decoded: {"ratio": float(np.abs(decoded.data).max() / np.abs(original.data).max())}
+
+    found = trial.try_record(known, square(rows=2), compare=compare)
+    assert [told["ratio"] for told in found.utility] == pytest.approx([0.9, 0.99])
+    assert found.sampling_rate_hz == 40 and trial.try_record(known, square()).utility == []

@@ -95,7 +95,7 @@ def compress(
     for name, tally in tallies.items():
         if not tally.points:
             why = "; ".join(f"{reason}: {count}" for reason, count in tally.skipped.items())
-            raise SeislatentError(f"none of the {len(records)} records can be judged with {name} ({why}): give other records")
+            raise SeislatentError(f"none of the {len(records)} records can be judged with {name} ({why}): give other records, or leave it out")
     result = _result(named, tallies, records, label, level, question) | {
         "data": [str(data)] if isinstance(data, str | Path) else [str(d) for d in data],
         "split": split,
@@ -295,7 +295,7 @@ def _classical(asked: Asked, model: Any, waveform: Waveform, rows: list[int], le
     try:
         trial = try_baseline(model, waveform.select(rows), asked.window_s, rate, sizes, compare=against if asked.utility else None)
     except SeislatentError as error:
-        log.warning("%s leaves a record out: %s", model.name, error)
+        log.info("%s leaves a record out: %s", model.name, error)
         return Trial(skipped=[f"not taken ({str(error).rpartition(': ')[2]})"] * len(rows))
     trial.rows = [rows[row] for row in trial.rows]
     return trial

@@ -20,14 +20,15 @@ Pair = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
 def curve(systems: Mapping[str, Any]) -> Picture:
-    """Ratio against rate; coders that bring every sample back are upright lines."""
+    """Ratio against rate; coders that bring every sample back are upright lines, or stand in the legend alone."""
 
     def draw(canvas: Figure) -> None:
         axes = canvas.subplots()
         for i, (name, told) in enumerate(systems.items()):
             colour, points = COLOURS[i % len(COLOURS)], told["points"]
             if points[-1]["snr_db"] is None:
-                axes.axvline(points[-1]["bits_per_sample"]["mean"], color=colour, ls="-.", lw=1, label=f"{name}, lossless")
+                rate = points[-1]["bits_per_sample"]["mean"]
+                axes.axvline(rate, color=colour, ls="-.", lw=1, label=f"{name}, lossless at {rate:.2f} bit/sample")
                 continue
             y = np.array([p["snr_db"]["mean"] for p in points])
             for key, style, what in (("bits_per_sample", "-", "whole file"), ("payload_bits_per_sample", ":", "payload")):
@@ -38,6 +39,9 @@ def curve(systems: Mapping[str, Any]) -> Picture:
                 axes.fill_between([p["bits_per_sample"]["mean"] for p in points], low, high, color=colour, alpha=0.15, lw=0)
             if "unquantised" in told:
                 axes.axhline(told["unquantised"]["snr_db"]["mean"], color=colour, ls="--", lw=1, label=f"{name}, not quantised")
+        lossy = [told["points"][-1] for told in systems.values() if told["points"][-1]["snr_db"] is not None]
+        if lossy:  # a lossless coder far to the right would leave no room for curves
+            axes.set_xlim(right=1.1 * max(p["bits_per_sample"]["mean"] for p in lossy))
         axes.set_xlabel("rate, bit per sample at the rate of coding")
         axes.set_ylabel("SNR at the rate of coding, dB (mean over traces)")
         axes.set_xlim(left=0)

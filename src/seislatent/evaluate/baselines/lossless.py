@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ FLAC_BITS = (16, 24)
 
 @dataclass(frozen=True)
 class Lossless:
-    """Each channel by itself; the record comes back to the bit."""
+    """Each channel by itself; the record comes back to the bit. May be handed to worker processes."""
 
     name: str
     compress: Callable[[NDArray[Any]], bytes]
@@ -80,19 +81,7 @@ class _NotTaken(Exception):
 
 def steim(version: int) -> Lossless:
     """Steim 1 or 2 (FDSN SEED manual 2.4, appendix B) in miniSEED records of 4096 bytes."""
-    name = f"baseline/steim{version}"
-
-    def compress(x: NDArray[Any]) -> bytes:
-        whole = _whole(x, 32).astype(np.int32)
-        if version == 2 and np.abs(np.diff(whole.astype(np.int64))).max(initial=0) >= 2**29:
-            raise _NotTaken("differences of more than 30 bits; use Steim 1, FLAC or zstd")
-        file = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Stream([Trace(whole)]).write(file, "MSEED", encoding=f"STEIM{version}", reclen=STEIM_RECORD)
-        return file.getvalue()
-
-    return Lossless(name, compress, _from_miniseed)
+    return Lossless(f"baseline/steim{version}", partial(_to_miniseed, version=version), _from_miniseed)
 
 
 def steim1() -> Lossless:
@@ -121,34 +110,47 @@ def flac() -> Lossless:
 
 def blosc2() -> Lossless:
     """Differences, bits sorted by significance, zstd at its highest level, in one chunk."""
-
-    def compress(x: NDArray[Any]) -> bytes:
-        library = needed("blosc2", "baseline/blosc2", "blosc2")
-        plain = np.ascontiguousarray(_differences(x))
-        given = {"codec": library.Codec.ZSTD, "clevel": 9, "typesize": x.dtype.itemsize, "filters": [library.Filter.BITSHUFFLE]}
-        return bytes(library.compress2(plain.tobytes(), **given, filters_meta=[0], nthreads=1))
-
-    def expand(data: bytes, samples: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        return _summed(needed("blosc2", "baseline/blosc2", "blosc2").decompress2(data), samples, dtype)
-
-    return Lossless("baseline/blosc2", compress, expand)
+    return Lossless("baseline/blosc2", _to_blosc2, _from_blosc2)
 
 
 def zstd(level: int = 19) -> Lossless:
     """Differences and zstd."""
+    return Lossless("baseline/zstd", partial(_to_zstd, level=level), _from_zstd)
 
-    def compress(x: NDArray[Any]) -> bytes:
-        return needed("zstandard", "baseline/zstd", "zstandard").ZstdCompressor(level=level).compress(_differences(x).tobytes())
 
-    def expand(data: bytes, samples: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        library = needed("zstandard", "baseline/zstd", "zstandard")
-        try:
-            plain = library.ZstdDecompressor().decompress(data, max_output_size=samples * dtype.itemsize)
-        except library.ZstdError as error:
-            raise Malformed(str(error)) from error
-        return _summed(plain, samples, dtype)
+def _to_blosc2(x: NDArray[Any]) -> bytes:
+    library = needed("blosc2", "baseline/blosc2", "blosc2")
+    plain = np.ascontiguousarray(_differences(x))
+    given = {"codec": library.Codec.ZSTD, "clevel": 9, "typesize": x.dtype.itemsize, "filters": [library.Filter.BITSHUFFLE]}
+    return bytes(library.compress2(plain.tobytes(), **given, filters_meta=[0], nthreads=1))
 
-    return Lossless("baseline/zstd", compress, expand)
+
+def _from_blosc2(data: bytes, samples: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return _summed(needed("blosc2", "baseline/blosc2", "blosc2").decompress2(data), samples, dtype)
+
+
+def _to_zstd(x: NDArray[Any], level: int) -> bytes:
+    return bytes(needed("zstandard", "baseline/zstd", "zstandard").ZstdCompressor(level=level).compress(_differences(x).tobytes()))
+
+
+def _from_zstd(data: bytes, samples: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    library = needed("zstandard", "baseline/zstd", "zstandard")
+    try:
+        plain = library.ZstdDecompressor().decompress(data, max_output_size=samples * dtype.itemsize)
+    except library.ZstdError as error:
+        raise Malformed(str(error)) from error
+    return _summed(plain, samples, dtype)
+
+
+def _to_miniseed(x: NDArray[Any], version: int) -> bytes:
+    whole = _whole(x, 32).astype(np.int32)
+    if version == 2 and np.abs(np.diff(whole.astype(np.int64))).max(initial=0) >= 2**29:
+        raise _NotTaken("differences of more than 30 bits; use Steim 1, FLAC or zstd")
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Stream([Trace(whole)]).write(file, "MSEED", encoding=f"STEIM{version}", reclen=STEIM_RECORD)
+    return file.getvalue()
 
 
 def _whole(x: NDArray[Any], bits: int) -> NDArray[np.int64]:
