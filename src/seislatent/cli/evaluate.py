@@ -7,12 +7,14 @@ normalised records, and snr_db (dB), each as mean, standard deviation and 95 % i
 The question `translate` takes a store of pairs (seislatent prepare data/pairs) and judges broadband draws: fits, residuals of
 intensity measures, low frequencies, spread, correlations, and a verdict from a criteria file. `generate` takes records and judges
 draws as a set, for the conditions of each record, and against training records.
+
+The question `detect` judges pickers (residuals in s, precision, recall) or, with --label, classifiers (accuracy to AUC);
+`disentangle` judges codes of grouped records: invariance, retrieval, leak, swaps, normality.
 """
 
 from __future__ import annotations
 
 import argparse
-import pydoc
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,6 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         ),
     },
     "generate": {
-        "--most": dict(type=int, metavar="N", help="records at most, evenly taken (default: 400)"),
         "--by-peak": dict(action="store_true", dest="by_peak", help="divide every record and draw by its peak"),
         "--embedder": dict(type=lambda name: named(name), metavar="NAME", help="system whose features are compared too"),
     },
@@ -52,7 +53,9 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "--state": dict(metavar="COLUMN", help="what records of a group share (default: source_id)"),
         "--nuisance": dict(metavar="A,B", help="columns of what changes within a group (default: station_code)"),
         "--group": dict(type=int, metavar="N", help="records of a group, about (default: 8)"),
-        "--records": dict(type=int, metavar="N", help="judge at most N records, drawn at random (default: 2000)"),
+    },
+    "generate, disentangle": {
+        "--most": dict(type=int, metavar="N", help="judge at most N records (default: 400 of generate, 2000 of disentangle)"),
     },
     "several questions": {
         "--seed": dict(type=int, metavar="N", help="of what is drawn at random (default: 0)"),
@@ -90,11 +93,7 @@ def named(name: str) -> Any:
     """A baseline by its name in the catalog, else a model as `seislatent.load` gives it."""
     from seislatent import catalog
 
-    if name not in catalog.BASELINES:
-        return catalog.load(name)
-    made: Any = catalog.BASELINES[name]
-    cls: Any = pydoc.locate(made) if isinstance(made, str) else made
-    return cls()
+    return catalog.baseline(name) if name in catalog.BASELINES else catalog.load(name)
 
 
 def text(result: Any) -> str:

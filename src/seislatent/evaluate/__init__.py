@@ -46,7 +46,8 @@ def evaluate(
         **options: of the question. compress: `window_s`, also judge windows of this length in seconds, each scaled by itself;
             `workers`, processes of one thread each (the result is the same). reconstruct: these, and `level` (the highest when
             None). generate: `draws`, `seed`, `most`, `by_peak`, `embedder`. translate: `draws`, `seed`, `criteria`,
-            `ground_motion_model`, `im_format`. The functions that answer say what each is.
+            `ground_motion_model`, `im_format`. detect: `label`, `cut_s`, `lead_s`, `tolerance_s`, `seed`. disentangle: `state`,
+            `nuisance`, `group`, `most`, `seed`. The functions that answer say what each is.
 
     Returns:
         The report: a dictionary as in report.json, with a page and text.

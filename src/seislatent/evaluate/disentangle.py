@@ -123,7 +123,7 @@ def disentangle(
     state: str = "source_id",
     nuisance: str | Sequence[str] = "station_code",
     group: int = 8,
-    records: int = 2000,
+    most: int = 2000,
     seed: int = 0,
     overwrite: bool = False,
 ) -> Report:
@@ -138,7 +138,7 @@ def disentangle(
         nuisance: columns, several in a list or with commas between, of what changes within a group: numbers, or names. Records
             with the same name in the first column of names are taken to have the same nuisance.
         group: records of a group, about.
-        records: at most so many, drawn at random.
+        most: records at most, drawn at random.
         seed: of these draws, of groups, swaps and folds.
         overwrite: replace a report in `out`.
     """
@@ -146,11 +146,11 @@ def disentangle(
         may_write(out, overwrite)
     named = having(systems, (Disentangler, Embedder), "give codes")
     columns = nuisance.split(",") if isinstance(nuisance, str) else list(nuisance)
-    if group < 2 or records < 4:
-        raise SeislatentError(f"groups of {group} among {records} records: give 2 or more, and 4 or more")
-    groups, skipped = gathered(data, split, state, columns, group, records, seed)
+    if group < 2 or most < 4:
+        raise SeislatentError(f"groups of {group} among {most} records: give 2 or more, and 4 or more")
+    groups, skipped = gathered(data, split, state, columns, group, most, seed)
     judged = {name: judge(name, system, groups, seed) for name, system in named.items()}
-    options = dict(state=state, nuisance=",".join(columns), group=group, records=records, seed=seed)
+    options = dict(state=state, nuisance=",".join(columns), group=group, most=most, seed=seed)
     result = {
         "question": "disentangle",
         "records": len(groups.x),
@@ -159,7 +159,7 @@ def disentangle(
         "groups": len(np.unique(groups.group)),
         "samples": groups.x.shape[-1],
         "sampling_rate_hz": groups.sampling_rate_hz,
-        **{"at_most" if name == "records" else name: value for name, value in options.items()},
+        **options,
         "systems": {name: one.told for name, one in judged.items()},
         "skipped": dict(sorted(skipped.items())),
         "data": places(data),
