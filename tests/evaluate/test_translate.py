@@ -142,6 +142,12 @@ def test_against_a_ground_motion_model(report):
     gap = told["draws"]["bias"][at] - told["record"]["bias"][at]
     assert gap == pytest.approx(report["systems"]["knowing"]["ln_ratio_SA(1.0)_g"]["mean"], abs=0.1)
     assert report["ground_motion_model"]["records"] == RECORDS
+    assert "median of BSSA14" in str(report)
+
+
+def test_the_verdict_is_printed(report):
+    lines = [line for line in str(report).splitlines() if "knowing" in line and "failed" in line]
+    assert lines
 
 
 def test_records_in_counts_are_judged_by_ratios_and_said(tmp_path):

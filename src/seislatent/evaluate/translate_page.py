@@ -42,14 +42,14 @@ def page(result: Mapping[str, Any], tallies: Mapping[str, Any], records: Any, ag
     found = {name: Measured.joined(tally.parts) for name, tally in tallies.items()}
     sections = [
         Section(heading="What was asked", parts=_asked(result)),
-        Section(heading="Verdict", parts=[*verdicts(systems), *_limits(systems)]),
+        Section(heading="Verdict", parts=[verdicts(systems), *_limits(systems)]),
         Section(heading="Numbers", parts=[_numbers(result), NOTE, _fits(tallies, result["band_hz"])]),
         Section(heading="By measure", parts=[by_period(found, records.events), *(by_measure(n, t) for n, t in systems.items())]),
     ]
     if result["draws"] > 1:
         sections.append(Section(heading="Spread of the draws, correlation", parts=[calibration(systems), _correlation(systems)]))
     if against.ln_median is not None:
-        sections.append(Section(heading="Against a ground-motion model", parts=[_model(found, records.events, against)]))
+        sections.append(Section(heading="Against a ground-motion model", parts=_against(systems, found, records.events, against)))
     if np.isfinite(distance_km(records.table)).sum() >= 3:
         sections.append(Section(heading="With distance", parts=[_distances(found, records.table)]))
     sections.append(Section(heading="Worst cases", parts=[_worst(name, told) for name, told in systems.items()]))
@@ -98,17 +98,14 @@ def _limits(systems: Mapping[str, Any]) -> list[str | Table | Picture]:
     return [table for table, _ in tables] + [tables[0][1]]
 
 
-def verdicts(systems: Mapping[str, Any]) -> list[str | Table | Picture]:
-    """A sentence per system."""
-    parts: list[str | Table | Picture] = []
+def verdicts(systems: Mapping[str, Any]) -> Table:
+    """A row per system."""
+    rows = []
     for name, told in systems.items():
         verdict = told["verdict"]
-        counts = {o: sum(j["outcome"] == o for j in verdict["judged"]) for o in ("passed", "open", "failed")}
-        missing = f"; not known: {', '.join(verdict['missing'])}" if verdict["missing"] else ""
-        parts.append(
-            f"{name}: {verdict['outcome']} ({counts['passed']} passed, {counts['open']} open, {counts['failed']} failed{missing})."
-        )
-    return parts
+        counts = [str(sum(j["outcome"] == o for j in verdict["judged"])) for o in ("passed", "open", "failed")]
+        rows.append([name, verdict["outcome"], *counts, ", ".join(verdict["missing"]) or "none"])
+    return Table(heads=["system", "verdict", "limits passed", "open", "failed", "not known"], rows=rows, caption="Verdict")
 
 
 def limits(name: str, told: Mapping[str, Any]) -> list[str | Table | Picture]:
@@ -281,6 +278,23 @@ def _published(key: str, places: NDArray[np.float64]) -> NDArray[np.float64] | N
     nothing = np.zeros((1, len(places)))
     made = (between_periods if key == "correlation_periods" else between_frequencies)(nothing, places.tolist(), "")
     return None if made.published is None else made.published.numpy()
+
+
+def _against(
+    systems: Mapping[str, Any], found: Mapping[str, Measured], events: NDArray[Any], against: Against
+) -> list[str | Table | Picture]:
+    """Bias, tau and phi of records and of draws against a ground-motion model."""
+    first = next(iter(systems.values()))["against_model"]
+    sets = {"records": first["record"]} | {name: told["against_model"]["draws"] for name, told in systems.items()}
+    rows = []
+    for measure in (m for m in SHOWN if m in first["measures"]):
+        k = first["measures"].index(measure)
+        for name, made in sets.items():
+            values = (made[key][k] for key in ("bias", "bias_error", "tau", "phi"))
+            rows.append([measure, name, *("-" if not math.isfinite(v) else f"{v:.2f}" for v in values)])
+    heads = ["measure", "of", "bias", "its error", "tau (events)", "phi"]
+    caption = f"ln(measured / median of {against.model}), {against.records} records"
+    return [Table(heads=heads, rows=rows, caption=caption), _model(found, events, against)]
 
 
 def _model(found: Mapping[str, Measured], events: NDArray[Any], against: Against) -> Picture:
