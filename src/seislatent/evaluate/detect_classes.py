@@ -118,6 +118,7 @@ def _scores(probability: Tensor, truth: Tensor, every: list[str], events: NDArra
     whole = classification(called, truth, len(every))
     drawn = classification(called, truth, len(every), weight=w)
     there = torch.unique(truth)  # a class that only a system names has no recall
+    # a draw that lacks a rare class is the mean over the others: few draws of few events hold all classes
     right = (called == truth).double()
     areas, drawn_areas = [], []
     told_classes: dict[str, Any] = {}
@@ -130,11 +131,11 @@ def _scores(probability: Tensor, truth: Tensor, every: list[str], events: NDArra
         told_classes[every[k]] = {"records": int((truth == k).sum()), **one, "auc": told(areas[-1], drawn_areas[-1], events)}
     # of two classes one curve tells all: that of the second name, as in the figure
     first = 1 if len(there) == 2 else 0
-    area, drawn_area = (torch.stack(a[first:]).mean(0) for a in (areas, drawn_areas))
+    area, drawn_area = (torch.stack(a[first:]).nanmean(0) for a in (areas, drawn_areas))
     return {
         "accuracy": told(whole.accuracy, drawn.accuracy, events, float(right.std(correction=0))),
-        "balanced_accuracy": told(whole.recall[there].mean(), drawn.recall[:, there].mean(1), events),
-        "macro_f1": told(whole.f1[there].mean(), drawn.f1[:, there].mean(1), events),
+        "balanced_accuracy": told(whole.recall[there].mean(), drawn.recall[:, there].nanmean(1), events),
+        "macro_f1": told(whole.f1[there].mean(), drawn.f1[:, there].nanmean(1), events),
         "auc": told(area, drawn_area, events),
         "classes": told_classes,
         "confusion": {every[i]: {every[j]: int(whole.confusion[i, j]) for j in range(len(every))} for i in there.tolist()},

@@ -223,7 +223,9 @@ def _curves(result: Mapping[str, Any], probabilities: Mapping[str, Tensor], trut
         canvas.legend(lines, texts, loc="outside lower center", ncols=2)
 
     caption = "Receiver's operating characteristic: " + ", ".join(shown) + "."
-    return Picture(name="roc", caption=caption, width_in=max(5.5, 3.4 * len(shown)), height_in=4.8, draw=draw)
+    return Picture(
+        name="roc", caption=caption, width_in=max(5.5, 3.4 * len(shown)), height_in=4.8 if len(shown) == 1 else 4.1, draw=draw
+    )
 
 
 def _worst_calls(name: str, probability: Tensor, truth: Tensor, every: list[str], who: Sequence[str]) -> Table:
