@@ -85,14 +85,9 @@ def generate(
         made[name] = drawn(model, name, real, draws, torch.Generator().manual_seed(seed))
         told[name], kept[name] = _told(made[name], real, training, getattr(embedder, "system", embedder), seed)
         told[name]["told"] = list(model.told(real.circumstances())) if hasattr(model, "told") else []
-    result = {
-        "question": "generate", "records": len(real.x), "events": len(np.unique(real.events)), "systems": told,
-        "real": metrics_of(_coherences(real.x, real.rate_hz), real.events),
-        "training_records": 0 if training is None else len(training.x), "physical": real.physical, "quantity": real.quantity,
-        "sampling_rate_hz": real.rate_hz, "samples": real.x.shape[-1], "bands_hz": [list(b) for b in bands(real)],
-        "skipped": real.left_out, "draws": draws, "seed": seed,
-        "data": [str(data)] if isinstance(data, str | Path) else [str(d) for d in data], "split": split,
-        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"}, "version": __version__, "command": asked(),
+    result = _result(told, real, training) | {
+        "draws": draws, "seed": seed, "data": [str(data)] if isinstance(data, str | Path) else [str(d) for d in data],
+        "split": split, "version": __version__, "command": asked(),
     }  # fmt: skip
     from seislatent.evaluate.generate_page import page
 
@@ -100,6 +95,17 @@ def generate(
     if out is not None:
         report.write(out, overwrite)
     return report
+
+
+def _result(told: dict[str, Any], real: RealRecords, training: RealRecords | None) -> dict[str, Any]:
+    """report.json, but for how it was asked."""
+    return {
+        "question": "generate", "records": len(real.x), "events": len(np.unique(real.events)), "systems": told,
+        "real": metrics_of(_coherences(real.x, real.rate_hz), real.events),
+        "training_records": 0 if training is None else len(training.x), "physical": real.physical, "quantity": real.quantity,
+        "sampling_rate_hz": real.rate_hz, "samples": real.x.shape[-1], "bands_hz": [list(b) for b in bands(real)],
+        "skipped": real.left_out, "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"},
+    }  # fmt: skip
 
 
 def bands(real: RealRecords) -> list[tuple[float, float]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from seislatent.data.records import Records, open_records
 from seislatent.errors import SeislatentError
 from seislatent.evaluate.baselines.broadband import Circumstances
-from seislatent.evaluate.translate import split_rows
+from seislatent.evaluate.pairs import split_rows
 from seislatent.prepare.motion import QUANTITIES, motion_of
 from seislatent.signal.filters import demean, differentiate
 
