@@ -127,19 +127,19 @@ def _worst(name: str, told: Mapping[str, Any], level: int) -> Table:
 
 
 def _levels(name: str, told: Mapping[str, Any]) -> Table:
-    heads = ["level", "bit/sample", "file, bit/sample", "file, bit/s", "ratio", "MSE", "MAE", "SNR, dB", "own rate, dB"]
+    heads = ["level", "bit/sample", "in the file", "bit/s", "ratio", "MSE", "MAE", "SNR, dB", "own, dB"]
     bare = told.get("unquantised")
     rows = []
     for p in told["points"]:
-        row = [str(p["level"]), f"{p['payload_bits_per_sample']['mean']:.2f}", _number(p["bits_per_sample"], ".2f")]
+        row = [str(p["level"]), f"{p['payload_bits_per_sample']['mean']:.2f}", f"{p['bits_per_sample']['mean']:.2f}"]
         row += [f"{p['file_bits_per_second']['mean']:.1f}", f"{p['file_compression_ratio']['mean']:.1f}"]
-        row += [f"{p[m]['mean']:.3g} ± {p[m]['std']:.2g}" for m in ("mse", "mae")]
+        row += [f"{p['mse']['mean']:.3g} ± {p['mse']['std']:.2g}", f"{p['mae']['mean']:.3g}"]
         own = p["snr_db_own_rate"]
         rows.append([*row, _number(p["snr_db"], ".2f", True), "exact" if own is None else f"{own['mean']:.2f}"])
     if bare:
-        mse, mae = (f"{bare[m]['mean']:.3g} ± {bare[m]['std']:.2g}" for m in ("mse", "mae"))
+        mse, mae = f"{bare['mse']['mean']:.3g} ± {bare['mse']['std']:.2g}", f"{bare['mae']['mean']:.3g}"
         rows.append(["no quantiser", *["-"] * 4, mse, mae, _number(bare["snr_db"], ".2f", True), "-"])
-    return Table(heads=heads, rows=rows, caption=f"{name}: mean ± standard deviation over traces; ratio of whole files")
+    return Table(heads=heads, rows=rows, caption=f"{name}: mean ± standard deviation over traces; bit/s and ratio of whole files")
 
 
 def _windows(name: str, told: Mapping[str, Any], window_s: float) -> Table:
