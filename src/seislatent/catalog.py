@@ -43,15 +43,15 @@ SYSTEMS: dict[str, type[System]] = {
 }
 
 BASELINES: dict[str, str] = {
-    "baseline/mdct": "seislatent.evaluate.baselines.mdct.Mdct",
-    "baseline/zfp": "seislatent.evaluate.baselines.zfp.zfp",
-    "baseline/sz3": "seislatent.evaluate.baselines.sz3.sz3",
-    "baseline/steim1": "seislatent.evaluate.baselines.lossless.steim1",
-    "baseline/steim2": "seislatent.evaluate.baselines.lossless.steim2",
-    "baseline/flac": "seislatent.evaluate.baselines.lossless.flac",
-    "baseline/blosc2": "seislatent.evaluate.baselines.lossless.blosc2",
-    "baseline/zstd": "seislatent.evaluate.baselines.lossless.zstd",
-}
+    f"baseline/{name}": f"seislatent.evaluate.{place}"
+    for name, place in {
+        "mdct": "baselines.mdct.Mdct", "zfp": "baselines.zfp.zfp", "sz3": "baselines.sz3.sz3",
+        **{name: f"baselines.lossless.{name}" for name in ("steim1", "steim2", "flac", "blosc2", "zstd")},
+        "sta_lta": "detect.StaLta", "aic": "detect.Aic", "ar_pick": "detect.ArPick", "raw_waveform": "disentangle.RawWaveform",
+        "linear_stack": "disentangle.LinearStack", "phase_weighted_stack": "disentangle.PhaseWeightedStack",
+        "stochastic": "baselines.broadband.Stochastic", "hybrid": "baselines.broadband.Hybrid",
+    }.items()
+}  # fmt: skip
 """What every claim is judged beside: the full name of what makes each; no system, nothing to learn."""
 
 DATASETS: dict[str, str] = {

@@ -129,10 +129,8 @@ def prepare(
     _free(miniseed, seisbench)
     if overwrite:
         _take_away(target)
-    if quality:
-        made = Measured(made)
-    about = {"recipe": str(name), "quality": quality, "made_by": f"seislatent {__version__}"}
-    begun = time.monotonic()
+    made = Measured(made) if quality else made
+    begun, about = time.monotonic(), {"recipe": str(name), "quality": quality, "made_by": f"seislatent {__version__}"}
     store = prepare_records(
         made, source, target, splits=splits, seed=seed, about=about, workers=workers, scheduler=scheduler, append=append,
         progress=progress,
@@ -140,11 +138,16 @@ def prepare(
     log.info("%d records in %.1f s", len(store), time.monotonic() - begun)
     if not (target / "overview.png").exists() or append:
         _draw(store, target / "overview.png")
+    _also(store, miniseed, seisbench)
+    return store
+
+
+def _also(store: Store, miniseed: str | Path | None, seisbench: str | Path | None) -> None:
+    """The store's records in the forms of others."""
     if miniseed is not None:
         write_miniseed(store, miniseed)
     if seisbench is not None:
         write_seisbench(seisbench, store)
-    return store
 
 
 def _sources(data: Sequence[str | Path], out: Path) -> list[Path]:
