@@ -198,9 +198,13 @@ def cluster_of(many: int, pin: bool) -> Iterator[str | None]:
     if not pin:
         yield None
         return
+    import dask
     from dask.distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=many, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0") as cluster:
+    from seislatent.data.preparing import DASK
+
+    options = {"n_workers": many, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
+    with dask.config.set(DASK), LocalCluster(**options) as cluster:
         with Client(cluster, set_as_default=False) as client:
             for core, address in enumerate(client.scheduler_info()["workers"]):
                 client.run(bound, core, workers=[address])

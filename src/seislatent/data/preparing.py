@@ -44,6 +44,15 @@ AT_ONCE = 64
 """Records that a process holds at a time; its memory is about four times theirs, in float64."""
 AHEAD = 3
 """Tasks per process that are under way or wait for it."""
+DASK: dict[str, Any] = {
+    "distributed.worker.daemon": False,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.nanny.pre-spawn-environ": {
+        "OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, "MKL_NUM_THREADS": 1,
+        "MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 32,
+    },
+}  # fmt: skip
+"""Of the processes here. Dask has glibc give back every freed page at once; taking them anew doubles the time of a record."""
 MOST_NOTES = 1000
 """Lines about what a source holds that cannot be used, kept in the store."""
 
@@ -325,8 +334,7 @@ def _run(plan: Plan, out: Path, todo: list[tuple[int, int, int]], workers: int, 
     import dask
     from dask.distributed import KilledWorker, LocalCluster, as_completed
 
-    quiet = {"distributed.worker.daemon": False, "distributed.scheduler.worker-saturation": 1.0}
-    with dask.config.set(quiet):
+    with dask.config.set(DASK):
         cluster = None
         if scheduler is None:
             cluster = LocalCluster(
