@@ -95,7 +95,7 @@ def compress(
     for name, tally in tallies.items():
         if not tally.points:
             why = "; ".join(f"{reason}: {count}" for reason, count in tally.skipped.items())
-            raise SeislatentError(f"none of the {len(records)} records can be judged with {name} ({why}): give other records, or leave it out")
+            raise SeislatentError(f"none of the {len(records)} records can be judged with {name} ({why}): leave it out")
     result = _result(named, tallies, records, label, level, question) | {
         "data": [str(data)] if isinstance(data, str | Path) else [str(d) for d in data],
         "split": split,

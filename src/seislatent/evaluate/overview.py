@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seislatent.data.splits import SPLITS
 from seislatent.data.store import Store
@@ -158,7 +159,7 @@ def _reasons(axes: Axes, rejected: pd.DataFrame) -> None:
     axes.set_ylim(-0.75, max(len(shown), 3) - 0.25)
     axes.bar_label(bars, fontsize=8, padding=2)
     axes.margins(x=0.15)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return None
 
 
