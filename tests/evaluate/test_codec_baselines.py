@@ -361,3 +361,13 @@ def test_ipoc_takes_no_more_than_was_asked():
     found = [points(Mdct(), records[i], (10.0, 20.0, 30.0)) for i in range(0, 100, 20)]
     rates = np.mean([[p.bits_per_sample for p in one] for one in found], 0)
     assert (rates < 1.1 * np.array([0.60, 1.67, 3.01])).all()
+
+
+@pytest.mark.parametrize(("build", "bits"), [(zfp, 0.5), (sz3, 3.0)])
+def test_an_offset_does_not_cost_the_lowest_rates(build, bits):
+    """A mean of ten standard deviations, kept as coarsely as the samples, once made files that were far worse than silence."""
+    baseline = made(build)
+    x = quake() + 10 * quake().std()
+    back = baseline.decode(baseline.encode(record(x), bits_per_sample=bits)).data
+    noise = ((back - x) ** 2).sum(1)
+    assert (noise <= 1.6 * ((x - x.mean(1, keepdims=True)) ** 2).sum(1)).all()

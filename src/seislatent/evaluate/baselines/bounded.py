@@ -25,6 +25,8 @@ FINENESS = 64
 """Tolerances are 2^(i / 64)."""
 LEAST, MOST = 30, 8
 """They are sought from 2^-30 to 2^8 standard deviations."""
+MEAN_STEPS = 4096
+"""A channel's mean is kept in steps of a tolerance over this: at the lowest rates a tolerance is many standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Bounded:
                     if kind > 1800 * FINENESS:
                         raise Malformed("a tolerance beyond all numbers")
                     tolerance = 2.0 ** (unzigzag(kind - 1) / FINENESS)
-                    mean = cursor.signed() * tolerance
+                    mean = cursor.signed() * tolerance / MEAN_STEPS
                     x = self.expand(bytes(cursor.take(cursor.number())), samples, tolerance) + mean
                 else:
                     x = np.full(samples, cursor.struct("d")[0])
@@ -109,12 +111,13 @@ class Bounded:
     def _channel(self, x: Array, place: int) -> tuple[bytes, Array]:
         """A channel [time] at a tolerance of 2^(place / 64): its bytes, and what a decoder makes of them."""
         tolerance = 2.0 ** (place / FINENESS)
-        mean = round(float(x.mean()) / tolerance)
+        step = tolerance / MEAN_STEPS
+        mean = round(float(x.mean()) / step)
         if abs(mean) >= 2**62:
             raise SeislatentError(f"{self.name}: a tolerance of {tolerance:.3g} is too small for samples about {x.mean():.3g}")
-        body = self.compress(x - mean * tolerance, tolerance)
+        body = self.compress(x - mean * step, tolerance)
         head = varint(1 + zigzag(place)) + varint(zigzag(mean)) + varint(len(body))
-        return head + body, self.expand(body, len(x), tolerance) + mean * tolerance
+        return head + body, self.expand(body, len(x), tolerance) + mean * step
 
     def _searched(self, x: Array, snr_db: float | None, bits_per_sample: float | None) -> bytes:
         """The channel's bytes at the largest tolerance that keeps a ratio, or the least that keeps a rate."""
