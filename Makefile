@@ -24,10 +24,10 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 lint: $(READY)
-	$(BIN)/ruff check src tests docs benchmarks
+	$(BIN)/ruff check src tests docs benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell src tests docs presets benchmarks Makefile pyproject.toml README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff
+	$(BIN)/codespell src tests docs presets benchmarks examples Makefile pyproject.toml README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff
 
 docs: $(DOCS)
 	$(BIN)/python docs/make_api.py
