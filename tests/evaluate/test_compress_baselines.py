@@ -19,6 +19,8 @@ from seislatent.evaluate.baselines import Mdct, content, exact, follows, try_bas
 from seislatent.evaluate.trial import try_record
 from seislatent.io.seisbench import write_seisbench
 
+pytest.importorskip("zstandard", reason="the lossless coder of these tests: pip install zstandard")
+
 
 def noisy(seed, rate=80.0, rows=2, **about):
     """Squares with noise between them, in counts, at twice the codec's rate."""
