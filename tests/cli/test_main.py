@@ -111,6 +111,7 @@ def test_a_reader_that_leaves(tmp_path):
 def test_ctrl_c_in_earnest():
     code = (
         "import os, signal, sys, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs begin with it ignored
         "import seislatent.cli.list as verb\nfrom seislatent.cli.main import main\n"
         "verb.run = lambda args: os.kill(os.getpid(), signal.SIGINT) or __import__('time').sleep(5)\n"
         "sys.exit(main(['list']))"
