@@ -41,7 +41,7 @@ LARGEST_PIECE = 1024
 FEW = 5000
 """Below so many records one process is quicker than starting several."""
 AT_ONCE = 64
-"""Records that a process holds at a time; its memory is about four times theirs, in float64."""
+"""Records that a process holds at a time; at the peak 6 to 25 times their size, by recipe (benchmarks/prepare_memory.py)."""
 AHEAD = 3
 """Tasks per process that are under way or wait for it."""
 DASK: dict[str, Any] = {
