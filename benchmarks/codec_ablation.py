@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from seislatent import catalog
+from seislatent import training
 
 JUDGED = {"real": 1.0, "fake": 1.0, "fool": 0.3, "features": 0.3}
 VARIANTS = {
@@ -42,7 +42,7 @@ def main() -> None:
         recipe |= {"rates.encoder": 1e-4, "rates.decoder": 2e-4}
         if "weights.real" in system:
             recipe["rates.discriminator"] = 3e-4
-        catalog.train(
+        training.train(
             "codec/eqcodec_small", args.data.split(","), folder, system=system, recipe=recipe, init_from=args.init_from
         )
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

@@ -30,6 +30,7 @@ from seislatent import catalog
 from seislatent.data.synthetic import mixture
 from seislatent.errors import SeislatentError
 from seislatent.io import miniseed
+from seislatent.model import Model, parameters
 from seislatent.systems.codec import stream
 from seislatent.systems.codec.segments import head_of
 from seislatent.waveform import Channel, Waveform
@@ -66,7 +67,7 @@ class Row:
     """Floating-point operations per sample."""
 
 
-def model(name: str) -> tuple[catalog.Model, str]:
+def model(name: str) -> tuple[Model, str]:
     """A preset with its weights, or drawn ones."""
     try:
         return catalog.load(name), "packaged weights"
@@ -80,7 +81,7 @@ def model(name: str) -> tuple[catalog.Model, str]:
         return catalog.wrap(system, it.system), "drawn weights"
 
 
-def tensor_rows(name: str, codec: catalog.Model, hours: float) -> list[Row]:
+def tensor_rows(name: str, codec: Model, hours: float) -> list[Row]:
     """The tensor verbs, on segments as a code file holds them, 16 in a call."""
     system: Any = codec.system
     head = head_of(codec)
@@ -101,7 +102,7 @@ def calls_for(hours: float) -> int:
     return max(1, round(hours * 3600 * RATE_HZ / CALL))
 
 
-def file_rows(name: str, codec: catalog.Model, hours: float, folder: Path) -> list[Row]:
+def file_rows(name: str, codec: Model, hours: float, folder: Path) -> list[Row]:
     """From miniSEED at 100 Hz to a code file and back: reading, resampling, packing and checksums included."""
     rng = np.random.default_rng(1)
     x = mixture(rng, round(hours * 3600 * FILE_HZ), FILE_HZ)
@@ -223,7 +224,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for name in PRESETS:
             codec, weights = model(name)
-            size = catalog.parameters(codec.system)
+            size = parameters(codec.system)
             print(f"{name}: {weights}, {size:,} parameters with discriminators, if any")
             rows += tensor_rows(name, codec, given.hours) + file_rows(name, codec, given.hours, Path(folder))
         rows += encodec_rows(given.hours)

@@ -20,9 +20,9 @@ of the same names; `seislatent VERB --help` tells their options.
 """
 SECTIONS = {
     "Verbs": [f"seislatent.{verb}" for verb in ("list", "load", "read", "write", "prepare", "evaluate")],
-    "Records": ["seislatent.Waveform", "seislatent.waveform.Channel", "seislatent.Codes", "seislatent.catalog.Model"],
+    "Records": ["seislatent.Waveform", "seislatent.waveform.Channel", "seislatent.Codes", "seislatent.model.Model"],
     "Making models": [
-        "seislatent.catalog.train", "seislatent.catalog.build", "seislatent.catalog.save", "seislatent.catalog.preset",
+        "seislatent.training.train", "seislatent.catalog.build", "seislatent.catalog.save", "seislatent.catalog.preset",
         "seislatent.catalog.Preset", "seislatent.engine.recipe.Recipe",
     ],
     "Training sets": [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from seislatent import catalog, config
+from seislatent import catalog, config, training
 from seislatent.batch import Batch
 from seislatent.engine import checkpoint
 from seislatent.errors import SeislatentError
@@ -49,6 +49,7 @@ def stub(monkeypatch):
         return it if str(name).endswith(".yaml") else catalog.replace(it, data={"dataset": "stub"}, config=TINY[it.system])
 
     monkeypatch.setattr(catalog, "preset", preset)
+    monkeypatch.setattr(training, "preset", preset)
     return Stub
 
 
@@ -78,37 +79,37 @@ def test_every_preset_builds(name):
 @pytest.mark.parametrize("name", [*catalog.presets()])
 def test_every_preset_learns_two_steps(name, tmp_path, stub):
     options = {"steps": 2, "batch": 2, "devices": 1, "accelerator": "cpu", "monitor": "", "patience": 0, "validate_every": 0}
-    path = catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"})
+    path = training.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"})
     model = catalog.load(path)
     assert model.name == name and model.about["data"] == {"dataset": "stub", "window_s": 4.0}
     assert model.version == catalog.__version__
     before = catalog.build(model.about["system"], model.about["config"]).state_dict()
     assert any(not torch.equal(before[k], v) for k, v in model.system.state_dict().items())
 
-    again = catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"})
+    again = training.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"})
     assert catalog.load(again).digest == model.digest, "the same command goes on, and here there is nothing left to do"
-    whole = catalog.train(tmp_path / "run" / "preset.yaml", str(tmp_path), tmp_path / "same")
+    whole = training.train(tmp_path / "run" / "preset.yaml", str(tmp_path), tmp_path / "same")
     assert catalog.load(whole).digest == model.digest, "preset.yaml holds every setting"
 
     with pytest.raises(SeislatentError, match="another data"):
-        catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options)
+        training.train(name, str(tmp_path), tmp_path / "run", recipe=options)
     with pytest.raises(SeislatentError, match="--overwrite"):
-        catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"}, resume=False)
-    other = catalog.train(name, str(tmp_path), tmp_path / "run", recipe=options, init_from=path, overwrite=True)
+        training.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"}, resume=False)
+    other = training.train(name, str(tmp_path), tmp_path / "run", recipe=options, init_from=path, overwrite=True)
     assert other.parent == tmp_path / "run"
 
 
 def test_a_run_without_records_to_validate_on_does_not_start(tmp_path, stub, monkeypatch):
     monkeypatch.setattr(stub, "held", None, raising=False)
     with pytest.raises(SeislatentError, match=r"dev.*--recipe\.validate_every 0"):
-        catalog.train("codec/eqcodec_small", str(tmp_path), tmp_path / "run")
+        training.train("codec/eqcodec_small", str(tmp_path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, stub):
     (tmp_path / "thesis.tex").write_text("dear to me")
     with pytest.raises(SeislatentError, match="other files"):
-        catalog.train("codec/eqcodec_small", str(tmp_path), tmp_path, overwrite=True)
+        training.train("codec/eqcodec_small", str(tmp_path), tmp_path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 

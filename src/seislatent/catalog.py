@@ -1,8 +1,8 @@
-"""The tables: which name means which system, dataset and baseline; presets, models, and how a preset is trained.
+"""The tables: which name means which system, dataset and baseline; presets and models.
 
 A preset is presets/<family>/<name>.yaml: `system`, a name in SYSTEMS; `config`, what differs from its defaults; `recipe`, how it
 learns; `data`, with `dataset`, a name in DATASETS, and its settings. What it has learnt ships as
-weights/<family>/<name>.safetensors, or is made by `train`.
+weights/<family>/<name>.safetensors, or is made by `seislatent.training`.
 """
 
 from __future__ import annotations
@@ -10,33 +10,23 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-import logging
-import os
 import pydoc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
-import yaml
 from torch import Tensor
 
 from seislatent import __version__, config
 from seislatent.config import Nested
 from seislatent.engine import checkpoint
-from seislatent.errors import SeislatentError, UsageError, unknown
+from seislatent.errors import SeislatentError, unknown
+from seislatent.model import Model
 from seislatent.shipped import PRESETS, WEIGHTS
-from seislatent.systems.base import Codec, System
+from seislatent.systems.base import System
 from seislatent.systems.codec.eqcodec import EQCodec
-
-if TYPE_CHECKING:
-    import obspy
-
-    from seislatent.io.slat import Codes
-    from seislatent.waveform import Waveform
-
-log = logging.getLogger(__name__)
 
 SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
@@ -77,68 +67,6 @@ class Preset:
     """Keys of the recipe that differ from its defaults."""
     data: dict[str, Any] = field(default_factory=dict)
     """`dataset`, a name of the catalog, and its settings."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Model:
-    """A system with its weights, its name, and where both came from. Streams go in and come out; tensors live on `.system`.
-
-    >>> import obspy, seislatent as sl
-    >>> model = sl.load("codec/eqcodec_small")
-    >>> stream = obspy.read()  # three components of an earthquake, 30 s at 100 Hz
-    >>> codes = model.encode(stream, level=4)
-    >>> [(trace.id, trace.stats.npts) for trace in model.decode(codes, level=2)]
-    [('BW.RJOB..EHZ', 3000), ('BW.RJOB..EHN', 3000), ('BW.RJOB..EHE', 3000)]
-    """
-
-    system: System
-    name: str
-    """The preset, or the system where the weights belong to none."""
-    digest: str
-    """16 hexadecimal digits of SHA-256 over weights and config: what a code file was made with."""
-    about: dict[str, Any] = field(default_factory=dict)
-    """As stored with the weights: system, config, version, data, representation, ..."""
-
-    @property
-    def config(self) -> Any:
-        """The frozen config of the system."""
-        return self.system.config
-
-    @property
-    def version(self) -> str:
-        """The seislatent that made the weights."""
-        return str(self.about.get("version", ""))
-
-    def encode(self, stream: obspy.Stream | obspy.Trace | Waveform | Sequence[Waveform], level: int | None = None) -> Codes:
-        """The code of all traces, of the first `level` books (all when None)."""
-        from seislatent.systems.codec import stream as codec
-
-        return codec.encode(self._codec(), stream, level)
-
-    def decode(self, codes: Codes, level: int | None = None) -> obspy.Stream:
-        """The traces back, with their ids, times and rates, from the first `level` books of what the code holds."""
-        from seislatent.systems.codec import stream as codec
-
-        return codec.decode(self._codec(), codes, level)
-
-    def reconstruct(
-        self, stream: obspy.Stream | obspy.Trace | Waveform | Sequence[Waveform], level: int | None = None
-    ) -> obspy.Stream:
-        """The traces after coding and decoding."""
-        return self.decode(self.encode(stream, level))
-
-    def _codec(self) -> Model:
-        if not isinstance(self.system, Codec):
-            raise SeislatentError(f"{self.name} is a {self.about.get('system', type(self.system).__name__)}, not a codec: load one")
-        return self
-
-    def __repr__(self) -> str:
-        return f"Model({self.name}, {self.digest}, {parameters(self.system):,} parameters)"
-
-    def _repr_html_(self) -> str:
-        rows = {"digest": self.digest, "parameters": f"{parameters(self.system):,}", "made by": f"seislatent {self.version}"}
-        cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
-        return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
 
 
 class Listing(list[dict[str, Any]]):
@@ -217,11 +145,6 @@ def build(name: str, settings: Mapping[str, Any] | None = None, overrides: Mappi
         return cls(made, **inner)
     except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         raise SeislatentError(f"{name} cannot be built with these settings: {' '.join(str(error).split())}") from error
-
-
-def parameters(system: System) -> int:
-    """How many numbers it learns."""
-    return sum(p.numel() for p in system.parameters())
 
 
 def players(system: System) -> dict[str, int]:
@@ -330,89 +253,3 @@ def source(it: Preset, overrides: Mapping[str, Any] | None = None) -> tuple[Any,
     if cls is None:
         raise SeislatentError(f"dataset '{name}': there is no {DATASETS[name]} in this version of seislatent")
     return cls, config.load(cls.Config, {k: v for k, v in it.data.items() if k != "dataset"}, overrides, option="--dataset.")
-
-
-def train(
-    name: str | Path,
-    data: str | Sequence[str],
-    out: str | Path,
-    *,
-    system: Mapping[str, Any] | None = None,
-    recipe: Mapping[str, Any] | None = None,
-    dataset: Mapping[str, Any] | None = None,
-    init_from: str | Path | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-) -> Path:
-    """Train a preset on `data` (a folder or several) into the folder `out`, and return the weights to use.
-
-    `system`, `recipe` and `dataset` change keys of the preset; `init_from` is a model whose weights are the start (parts of the
-    system of which it holds nothing, such as discriminators, start afresh). A folder that
-    holds the same run is resumed; one that holds another is refused, unless `overwrite`.
-    """
-    from seislatent.engine.recipe import Recipe
-    from seislatent.engine.train import train as learn
-
-    it = preset(name)
-    how = config.load(Recipe, it.recipe, recipe, option="--recipe.")
-    torch.manual_seed(how.seed)
-    learner = build(it.system, it.config, system)
-    cls, settings = source(it, dataset)
-    for key in ("sampling_rate_hz", "frame"):
-        ours, theirs = getattr(learner, key, None), getattr(settings, key, None)
-        if None not in (ours, theirs) and ours != theirs:
-            raise UsageError(f"the system works with {key} {ours:g}, the dataset gives {theirs:g}: add --dataset.{key} {ours:g}")
-    if init_from is not None:
-        path = Path(init_from) if str(init_from).endswith(".safetensors") else packaged(str(init_from))
-        tensors, told = checkpoint.read(path)
-        fresh = [part for part, _ in learner.named_children() if not any(key.startswith(f"{part}.") for key in tensors)]
-        if fresh:
-            log.warning("%s holds nothing of %s: these start afresh", init_from, ", ".join(fresh))
-        fill(learner, tensors, (*told.get("without", ()), *fresh), str(init_from))
-    whole = Preset(
-        system=it.system,
-        about=it.about,
-        config=config.plain(learner.config),
-        recipe=config.plain(how),
-        data={"dataset": it.data["dataset"], **config.plain(settings)},
-    )
-    run = Path(out)
-    _refuse(run, whole, resume=resume, overwrite=overwrite)
-    folders = [Path(d) for d in ([data] if isinstance(data, str) else data)]
-    batches = cls(settings, folders, batch=how.batch, seed=how.seed)
-    validate = getattr(batches, "validate", None)
-    if how.validate_every and getattr(batches, "held", batches) is None:
-        raise SeislatentError(
-            f"{', '.join(map(str, folders))}: no record falls to the `dev` split, which tells the best weights:"
-            " give records of more events, or --recipe.validate_every 0 --recipe.monitor ''"
-        )
-    _claim(run, whole, overwrite=overwrite)
-    about = {"system": it.system, "config": whole.config, "name": str(name), "version": __version__, "data": whole.data}
-    return learn(learner, how, batches, run, validate=validate, about={**about, "representation": None})
-
-
-def _refuse(run: Path, whole: Preset, *, resume: bool, overwrite: bool) -> None:
-    """Raises SeislatentError where the folder of a run holds anything but the same run."""
-    if not (run.is_dir() and any(run.iterdir())):
-        return
-    told = run / "preset.yaml"
-    if not told.exists():
-        raise SeislatentError(f"{run}: holds other files: give another folder with --out")
-    there = preset(told)
-    other = [part for part in ("system", "data") if getattr(there, part) != getattr(whole, part)]
-    if not overwrite and (other or not resume):
-        how = f"a run with another {' and '.join(other)}" if other else "a run"
-        raise SeislatentError(f"{run}: holds {how}: give another folder with --out, or --overwrite")
-
-
-def _claim(run: Path, whole: Preset, *, overwrite: bool) -> None:
-    """Makes the folder of a run, with its settings in preset.yaml, which `train` takes as well."""
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a machine does this for all
-        return
-    if overwrite:
-        for path in [run / "log.jsonl", *run.glob("*.safetensors"), *run.glob("tensorboard/events.*")]:
-            path.unlink(missing_ok=True)
-    run.mkdir(parents=True, exist_ok=True)
-    beside = run / "preset.part"
-    beside.write_text(yaml.safe_dump(config.plain(whole), sort_keys=False), encoding="utf-8")
-    os.replace(beside, run / "preset.yaml")

@@ -30,8 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Calls `catalog.train`."""
-    from seislatent import catalog
+    """Calls `training.train`."""
+    from seislatent import training
 
     keys: dict[str, dict[str, str]] = {key: {} for key in KEYS}
     for name, value in vars(args).items():
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             keys[key][rest] = value
     preset = Path(args.name)
     out = Path(args.out or Path("runs", preset.stem if preset.suffix else preset))
-    path = catalog.train(
+    path = training.train(
         args.name,
         args.data if Path(args.data).exists() else args.data.split(","),
         out,

@@ -56,6 +56,21 @@ class System(nn.Module):
         """One step of learning. What stands after a `yield` runs after that turn's players have stepped."""
         raise NotImplementedError(f"{type(self).__name__} does not learn")
 
+    def measures(self, batch: Batch) -> dict[str, Tensor]:
+        """Values, one per record or finer, whose means tell what the system is worth on records it does not learn from.
+
+        Here the terms of its turns; a system with several turns, or a better measure of its own, overrides this.
+        """
+        return {name: value for turn in self.turns(batch) for name, value in turn.terms.items() if value is not None}
+
+    def calibrate(self, records: Callable[[], Iterator[Batch]]) -> dict[str, Any]:
+        """After training: sets buffers that are measured, not learnt (a temperature, say), on records of the dev split.
+
+        `records()` goes through all of them, as often as it is called. What is returned goes into the weights' metadata as
+        `calibration`. Here nothing is set.
+        """
+        return {}
+
 
 def still(function: Callable[..., Any]) -> Callable[..., Any]:
     """`still(self.encoder)(x)`, `still(codec.embed)(x)`: gradients pass through, none reach the module's parameters."""
@@ -146,11 +161,22 @@ class Translator(ABC):
 
 
 class Embedder(ABC):
-    """Gives each record a vector."""
+    """Gives each record a vector, and heads the maps to decide on.
+
+    It may tell `sampling_rate_hz` and `samples`, the rate and length of the records it is made for.
+    """
 
     @abstractmethod
     def embed(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch latent"]:
         """One row per record."""
+
+    def features(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch map frame"]:
+        """What a head stands on: maps along time; the vector as maps of one frame where there is no time in it."""
+        return self.embed(x)[:, :, None]
+
+    def trunk(self) -> list[nn.Module]:
+        """The modules through which `features` runs: what a head may fine-tune. The rest (a decoder, say) rests under a head."""
+        return [self] if isinstance(self, nn.Module) else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +189,40 @@ class Pick:
     """From the record's first sample, at the record's rate; may lie between two samples."""
     probability: float = 1.0
     """0 to 1; 1 where the picker gives none."""
+    uncertainty_s: float = float("nan")
+    """Standard deviation of its time, in s, as the picker was calibrated; NaN where it was not."""
+
+
+class Annotator(ABC):
+    """Gives every sample of a window the probability of each phase: what a stream of any length is picked with.
+
+    A sample's answer may depend on `margin` samples on either side of it at most, and windows begin at whole multiples of `stride`
+    samples since 1970: so the same samples give the same answer, wherever a file was cut. Nothing else of the window (its mean,
+    its peak) may enter.
+    """
+
+    phases: tuple[str, ...]
+    """Of each row of `probabilities`: P, S."""
+    sampling_rate_hz: float
+    """What it works at, in Hz."""
+    samples: int
+    """Length of the windows it is best given, in samples, with their margins."""
+    margin: int
+    """Samples of context on either side that an answer may depend on."""
+    stride: int
+    """What the beginnings of windows are multiples of, in samples."""
+    thresholds: dict[str, float]
+    """Of each phase: the probability from which on a peak is a pick."""
+
+    @abstractmethod
+    def probabilities(
+        self, x: Float[Tensor, "batch channel time"], valid: Bool[Tensor, "batch channel time"]
+    ) -> Float[Tensor, "batch phase time"]:
+        """For each sample, from records Z, N, E in any unit; `valid` is False in gaps and where a component is missing."""
+
+    def uncertainty_s(self, phase: str, probability: float) -> float:
+        """Standard deviation of the time of a pick with this probability, in s; NaN where it was not calibrated."""
+        return float("nan")
 
 
 class Picker(ABC):
