@@ -26,10 +26,6 @@ LANES = 16
 TILE = 64
 """Steps whose extent is kept together: less means more to keep, more means more to compute again."""
 DIRECTIONS = 4
-FEW = 16
-"""Points of a stretch turned together; a multiple of 4."""
-SECTOR = 36
-"""Directions that are left out together."""
 CORNER = 1.0823922002923938
 """1 / cos(22.5 degrees): what lies within four projections is at most so much farther out than the largest."""
 
@@ -92,7 +88,7 @@ def _peaks(x: Samples, lanes: Samples, turns: Samples, between: bool, found: Sam
     states = np.empty((tiles, 4, LANES))
     extents = np.empty((tiles, DIRECTIONS, LANES))
     bound = np.empty((tiles, DIRECTIONS))
-    points = np.empty((2, 4 * TILE + FEW))
+    points = np.empty((2, 4 * TILE + 4))
     for i in range(x.shape[0]):
         for block in range(lanes.shape[0]):
             _extents(x[i], lanes[block], between, states, extents)
@@ -167,8 +163,10 @@ def _look(
     found: Samples, floor: float,
 ) -> float:  # fmt: skip
     """Raise found [angle], of which the least is `floor`, by one stretch if its bounds t [direction] allow it; the least again."""
-    angles = found.shape[0]
-    if not _reaches(turns, t[0], t[1], t[2], t[3], found, 0, angles):
+    over = 0
+    for k in range(found.shape[0]):
+        over += turns[2, k] * t[0] + turns[3, k] * t[1] + turns[4, k] * t[2] + turns[5, k] * t[3] > found[k]
+    if over == 0:
         return floor
     count, kept = _again(x, c, state, start, stop, between, points), 0
     for i in range(count):  # a point nearer to the centre than the least peak is no peak anywhere
@@ -178,46 +176,20 @@ def _look(
             kept += 1
     if kept == 0:
         return floor
-    while kept % FEW:
+    while kept % 4:
         points[0, kept], points[1, kept] = points[0, kept - 1], points[1, kept - 1]
         kept += 1
-    for i in range(0, kept, FEW):  # points that follow each other lie so close together that few directions are open to them
-        t0, t1, t2, t3 = _projections(points, i)
-        for first in range(0, angles, SECTOR):
-            last = min(first + SECTOR, angles)
-            if _reaches(turns, t0, t1, t2, t3, found, first, last):
-                for j in range(i, i + FEW, 4):
-                    _rotate(turns[0], turns[1], found, points, j, first, last)
+    for i in range(0, kept, 4):
+        _rotate(turns[0], turns[1], found, points, i)
     return found.min()
 
 
 @_compiled
-def _reaches(turns: Samples, t0: float, t1: float, t2: float, t3: float, found: Samples, first: int, last: int) -> bool:
-    """Whether points with these largest projections can raise found [angle] anywhere from `first` to `last`."""
-    over = 0
-    for k in range(first, last):
-        over += turns[2, k] * t0 + turns[3, k] * t1 + turns[4, k] * t2 + turns[5, k] * t3 > found[k]
-    return over > 0
-
-
-@_compiled
-def _projections(points: Samples, start: int) -> tuple[float, float, float, float]:
-    """The largest projections of FEW points on the four directions, a hair more so that rounding cannot hide one."""
-    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-    for i in range(start, start + FEW):
-        a, b = points[0, i], points[1, i]
-        t0, t1, t2, t3 = max(t0, abs(a)), max(t1, abs(a + b)), max(t2, abs(b)), max(t3, abs(a - b))
-    more = 1.000000001
-    half = np.sqrt(0.5) * more
-    return t0 * more, t1 * half, t2 * more, t3 * half
-
-
-@_compiled
-def _rotate(cosine: Samples, sine: Samples, found: Samples, points: Samples, i: int, first: int, last: int) -> None:
-    """Raise found [angle] from `first` to `last` to the projections of four points: loaded and stored a fourth as often."""
+def _rotate(cosine: Samples, sine: Samples, found: Samples, points: Samples, i: int) -> None:
+    """Raise found [angle] to the projections of four points, so that it is loaded and stored a fourth as often."""
     a0, a1, a2, a3 = points[0, i], points[0, i + 1], points[0, i + 2], points[0, i + 3]
     b0, b1, b2, b3 = points[1, i], points[1, i + 1], points[1, i + 2], points[1, i + 3]
-    for k in range(first, last):
+    for k in range(found.shape[0]):
         c, s = cosine[k], sine[k]
         one, two = max(abs(a0 * c + b0 * s), abs(a1 * c + b1 * s)), max(abs(a2 * c + b2 * s), abs(a3 * c + b3 * s))
         found[k] = max(found[k], max(one, two))
