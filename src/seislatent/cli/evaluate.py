@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "detect": {
         "--label": dict(metavar="COLUMN", help="judge classes by this column, such as event_type (default: judge picks)"),
+        "--picks": dict(metavar="FILE", help="judge pickers on continuous records by these picks (QuakeML, GSE2.0, CSV)"),
         "--cut": dict(type=float, dest="cut_s", metavar="S", help="length in s of what a picker is given (default: 25)"),
         "--lead": dict(type=float, dest="lead_s", metavar="S", help="least time in s before P in a cut (default: 8)"),
         "--tolerance": dict(type=float, dest="tolerance_s", metavar="S", help="a pick so near in s finds it (default: 0.5)"),

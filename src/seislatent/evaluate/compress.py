@@ -199,15 +199,15 @@ def _check(named: dict[str, Any], level: int | None, window_s: float | None, wor
         raise SeislatentError(f"{workers} workers: give 1 or more")
 
 
-def chosen(data: str | Path | Sequence[str | Path], split: str) -> tuple[Records, NDArray[Any]]:
-    """The records of a split, and the event of each.
+def chosen(data: str | Path | Sequence[str | Path], split: str, components: str | None = None) -> tuple[Records, NDArray[Any]]:
+    """The records of a split, and the event of each; traces of waveform files together as `components`, such as ZNE, where given.
 
     Raises:
         SeislatentError: no records, an unknown split, or one that is empty.
     """
     if split not in (*SPLITS, "all"):
         raise SeislatentError(unknown("split", split, (*SPLITS, "all")))
-    records = open_records(data)
+    records = open_records(data, components=components)
     label = events(records.metadata).to_numpy()
     if split == "all":
         return records, label

@@ -63,7 +63,12 @@ def places(data: Any) -> list[str]:
 
 def weights(events: NDArray[Any]) -> Tensor:
     """How often each record counts in each draw of events [draw record]; fewer draws where records are many."""
-    return event_weights(events, max(100, min(DRAWS, VALUES // max(len(events), 1))))
+    return event_weights(events, draws_of(len(events)))
+
+
+def draws_of(records: int) -> int:
+    """How often events are drawn again: 1000 times, beyond 20,000 records less often, 100 times at least."""
+    return max(100, min(DRAWS, VALUES // max(records, 1)))
 
 
 def told(value: Any, drawn: Tensor, events: NDArray[Any], std: float | None = None) -> dict[str, Any]:
