@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from seislatent.errors import SeislatentError
@@ -75,6 +76,22 @@ def test_steps_keep_their_digits_at_long_periods():
     both = (made.before + made.after)[0]
     assert both[0] == pytest.approx(-(w**2) / 2, rel=1e-4) and both[1] == pytest.approx(-(w**2), rel=1e-4)
     assert made.after[0, 0] == pytest.approx(-(w**2) / 6, rel=1e-4)
+
+
+def test_steps_are_the_exponential_of_the_system_without_the_threads_of_linear_algebra(monkeypatch):
+    """SciPy's wakes threads that turn in circles for a while, and hold the cores that the loops need."""
+    exact = scipy.linalg.expm
+    monkeypatch.setattr(scipy.linalg, "expm", None)
+    for step in (1e-4, 0.0025, 0.5):
+        w = 2 * np.pi * step / np.geomspace(0.001, 100, 23)
+        system = np.zeros((23, 4, 4))
+        system[:, 0, 1] = system[:, 2, 3] = 1
+        system[:, 1, 0] = system[:, 1, 2] = -(w**2)
+        system[:, 1, 1] = -0.1 * w
+        wanted, made = exact(system), recursion(np.geomspace(0.001, 100, 23).tolist(), 0.05, step)
+        np.testing.assert_allclose(made.transition, wanted[:, :2, :2], rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(made.after, wanted[:, :2, 3], rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(made.before + made.after, wanted[:, :2, 2], rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("interpolate", [True, False])
