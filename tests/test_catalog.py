@@ -17,25 +17,50 @@ from seislatent.systems.base import System
 
 TINY = {
     "codec/eqcodec": {"width": 4, "lstm_layers": 1, "latent": 8, "books": 3, "entries": 16, "discriminator_width": 4},
+    "features/autoencoder": {"bottleneck": 17, "first": [4], "maps": 5, "weights": {"waveform": 1.0, "activity": 0.01}},
 }
 """A config unlike the defaults for each system, small enough for a test."""
 
+KONG = {"components": 3, "length": 540}
+RECORDS = {
+    "codec/eqcodec": {"margin": 4 * 40},
+    "features/autoencoder": KONG,
+}
+"""What each system learns from: keys of `Stub.Config`."""
+
 
 class Stub:
-    """Noise, for any codec."""
+    """Noise, for any system."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
         window_s: float = 8.0
-        """Length of a record, in s."""
+        """Length of a record at 40 Hz, in s."""
+        length: int = 0
+        """Length in samples, in its place."""
+        margin: int = 0
+        """Samples of context on both sides."""
+        components: int = 1
+        classes: int = 0
+        """A label of so many classes goes with each record; 0: no class."""
+        arrivals: int = 0
+        """Columns of the condition, each a sample number."""
+        arrival_label: bool = False
+        """The label is a sample number."""
 
     def __init__(self, settings, folders, *, batch, seed):
         self.settings, self.folders, self.size, self.seed = settings, folders, batch, seed
 
     def batch(self, step, rank, world):
+        s, n = self.settings, self.size // world
         dice = torch.Generator().manual_seed(self.seed * 1000 + step)
-        margin = 4 * 40
-        return Batch(x=torch.randn(self.size // world, 1, int(40 * self.settings.window_s) + 2 * margin, generator=dice))
+        length = (s.length or int(40 * s.window_s)) + 2 * s.margin
+        x = torch.randn(n, s.components, length, generator=dice)
+        label = torch.randint(s.classes, (n,), generator=dice) if s.classes else None
+        if s.arrival_label:
+            label = length * torch.rand(n, generator=dice)
+        condition = length * torch.rand(n, s.arrivals, generator=dice) if s.arrivals else None
+        return Batch(x=x, valid=torch.ones_like(x, dtype=torch.bool), label=label, condition=condition)
 
 
 @pytest.fixture
@@ -46,7 +71,8 @@ def stub(monkeypatch):
 
     def preset(name):
         it = real(name)
-        return it if str(name).endswith(".yaml") else catalog.replace(it, data={"dataset": "stub"}, config=TINY[it.system])
+        data = {"dataset": "stub", **RECORDS[it.system]}
+        return it if str(name).endswith(".yaml") else catalog.replace(it, data=data, config=TINY[it.system])
 
     monkeypatch.setattr(catalog, "preset", preset)
     monkeypatch.setattr(training, "preset", preset)
@@ -81,7 +107,7 @@ def test_every_preset_learns_two_steps(name, tmp_path, stub):
     options = {"steps": 2, "batch": 2, "devices": 1, "accelerator": "cpu", "monitor": "", "patience": 0, "validate_every": 0}
     path = training.train(name, str(tmp_path), tmp_path / "run", recipe=options, dataset={"window_s": "4"})
     model = catalog.load(path)
-    assert model.name == name and model.about["data"] == {"dataset": "stub", "window_s": 4.0}
+    assert model.name == name and model.about["data"]["dataset"] == "stub" and model.about["data"]["window_s"] == 4.0
     assert model.version == catalog.__version__
     before = catalog.build(model.about["system"], model.about["config"]).state_dict()
     assert any(not torch.equal(before[k], v) for k, v in model.system.state_dict().items())

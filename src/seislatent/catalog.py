@@ -27,9 +27,11 @@ from seislatent.model import Model
 from seislatent.shipped import PRESETS, WEIGHTS
 from seislatent.systems.base import System
 from seislatent.systems.codec.eqcodec import EQCodec
+from seislatent.systems.features.autoencoder import Autoencoder
 
 SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
+    "features/autoencoder": Autoencoder,
 }
 
 BASELINES: dict[str, str] = {
