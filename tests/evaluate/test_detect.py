@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_the_most_probable_pick_counts_and_others_are_false(folder):
 def test_snr_and_events(folder, tmp_path):
     loud = [record(i) for i in range(3)] + [record(10 + i, gain=1e-5) for i in range(3)]
     told = sl.evaluate("detect", Known(), write_seisbench(tmp_path / "both", loud))["systems"]["known"]
-    *weak, strong = told["by_snr"]
+    *weak, strong = told["by_snr"]["P"]
     assert (strong["low_db"], strong["high_db"], strong["records"]) == (30.0, None, 3) and strong["within_0.1_s"]["mean"] == 1
     assert sum(b["records"] for b in weak) == 3 and all(b["within_0.1_s"]["mean"] == 0 and b["high_db"] <= 10 for b in weak)
     assert told["p_picked"] == {"mean": 0.5, "std": 0.5, "low": told["p_picked"]["low"], "high": told["p_picked"]["high"]}
@@ -277,6 +278,89 @@ def test_classes_refuse(kinds):
         sl.evaluate("detect", Loud(), kinds, label="event_tipe")
     with pytest.raises(SeislatentError, match="6 records of 1 classes in split"):
         sl.evaluate("detect", Loud(), kinds, label="split")
+
+
+def test_an_event_counts_once(tmp_path):
+    """Five blasts of one event called rightly, one of another wrongly: 5/6 of the records, half of the events."""
+    given = (
+        [(i, 0.9, "blast", "a") for i in range(5)] + [(5, 0.1, "blast", "b")] + [(6 + i, 0.2, "quake", f"c{i}") for i in range(3)]
+    )
+    records = []
+    for i, gain, kind, event in given:
+        made = record(i, gain=gain, kind=kind)
+        made.metadata["source_id"] = event
+        records.append(made)
+
+    class Call(Loud):
+        labels = ("blast", "quake")
+
+    told = sl.evaluate("detect", Call(), write_seisbench(tmp_path / "r", records), label="event_type")["systems"]["loud"]
+    assert told["balanced_accuracy"]["mean"] == pytest.approx((5 / 6 + 1) / 2)
+    assert told["balanced_accuracy_by_event"]["mean"] == pytest.approx((1 / 2 + 1) / 2)
+    # of the pairs of a blast and a quake, those of event b (half of the weight) are the wrong way round
+    assert told["auc"]["mean"] == pytest.approx(5 / 6) and told["auc_by_event"]["mean"] == pytest.approx(1 / 2)
+
+
+def test_pairs_of_systems_are_told_apart_by_the_same_events(kinds, folder):
+    late, early = Known(("P", 0.3, 1.0), name="late"), Known(("P", 0.05, 1.0), ("S", 0.0, 1.0), name="early")
+    report = sl.evaluate("detect", [late, early], folder)
+    (row,) = report["differences"]
+    assert (row["system"], row["than"]) == ("late", "early")
+    assert row["p_within_0.1_s"]["mean"] == -1 and (row["p_within_0.1_s"]["low"], row["p_within_0.1_s"]["high"]) == (-1, -1)
+    assert row["p_f1"]["mean"] == 0 and row["s_f1"]["mean"] == -1 and "s_mad_s" not in row
+    alone = report["systems"]["late"]["p_within_0.1_s"]
+    assert {"mean", "std", "low", "high"} == set(alone)
+
+    class Quiet(Loud):
+        name = "quiet"
+
+        def classify(self, x):
+            return super().classify(x).flip(1)
+
+    (row,) = sl.evaluate("detect", [Loud(), Quiet()], kinds, label="event_type")["differences"]
+    assert row["auc"]["mean"] == pytest.approx(2 * (5 / 6) - 1) and row["auc"]["low"] <= row["auc"]["mean"] <= row["auc"]["high"]
+
+
+def test_hours_of_the_day(tmp_path):
+    hour = 3600 * 10**9
+    records = []
+    for i, (at, kind) in enumerate([(9, "blast"), (9, "blast"), (20, "quake"), (23, "quake")]):
+        made = record(i, gain=0.5, kind=kind)
+        records.append(dataclasses.replace(made, start_ns=10**18 // (24 * hour) * 24 * hour + at * hour + i * 24 * hour))
+    told = sl.evaluate("detect", Loud(), write_seisbench(tmp_path / "utc", records), label="event_type")["hours"]
+    assert (told["of"], told["records"]) == ("UTC", 4) and told["counts"]["blast"][9] == 2 and sum(told["counts"]["quake"]) == 2
+    for i, made in enumerate(records):
+        channels = tuple(dataclasses.replace(c, latitude_deg=0.0, longitude_deg=30.0) for c in made.channels)
+        records[i] = dataclasses.replace(made, channels=channels)
+    report = sl.evaluate("detect", Loud(), write_seisbench(tmp_path / "local", records), label="event_type", out=tmp_path / "out")
+    told = report["hours"]
+    assert told["of"] == "local mean time" and told["counts"]["blast"][11] == 2 and told["counts"]["quake"][1] == 1
+    assert (tmp_path / "out" / "hours.png").exists()
+
+
+def test_a_classifier_gets_components_in_order_and_no_offset(tmp_path):
+    class Sees(Loud):
+        labels = ("blast", "quake")
+
+        def classify(self, x):
+            self.seen = x
+            return super().classify(x)
+
+    sees = Sees()
+    records = [record(i, kind=k, components="ENZ") for i, k in enumerate(("blast", "quake"))]
+    for made in records:
+        made.data[:] += 1e9
+        made.data[2, 500] += 7
+    sl.evaluate("detect", sees, write_seisbench(tmp_path / "r", records), label="event_type")
+    z = sees.seen[0, 0]
+    assert float(z[500]) == pytest.approx(7, abs=0.1) and abs(float(sees.seen.mean())) < 0.1
+
+
+def test_s_by_its_own_signal_to_noise_ratio(folder):
+    told = sl.evaluate("detect", Known(), folder)["systems"]["known"]["by_snr"]
+    (s,) = told["S"]
+    assert (s["low_db"], s["records"], s["f1"]["mean"]) == (30.0, 8, 1) and s["mean_s"]["mean"] == pytest.approx(0, abs=1e-9)
+    assert {"mean_s", "std_s", "median_s", "mad_s", "within_0.1_s", "within_0.5_s", "recall", "f1"} <= set(told["P"][0])
 
 
 @pytest.mark.skipif("SEISLATENT_RECORDS" not in os.environ, reason="SEISLATENT_RECORDS names no folder of real records")

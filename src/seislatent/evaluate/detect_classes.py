@@ -11,22 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from seislatent import __version__
 from seislatent.errors import SeislatentError, unknown
-from seislatent.evaluate.bootstrap import DRAWS, SHARE
+from seislatent.evaluate.beside import of_draws
+from seislatent.evaluate.bootstrap import SHARE
 from seislatent.evaluate.compress import chosen
 from seislatent.evaluate.detect_page import classes_page
-from seislatent.evaluate.judged import places, told, weights
+from seislatent.evaluate.generated import ORDER
+from seislatent.evaluate.judged import draws_of, places, told, weights
 from seislatent.evaluate.report import Report
 from seislatent.metrics.detection import classification, roc
 from seislatent.prepare.resample import resample
+from seislatent.signal.filters import demean
 from seislatent.waveform import Waveform
 
 MAJORITY = "trivial/majority"
+COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "balanced_accuracy_by_event", "auc_by_event")
+"""Measures of which pairs of systems are told apart."""
 
 
 def classes(named: dict[str, Any], data: str | Path | Sequence[str | Path], split: str, label: str, asked: str) -> Report:
@@ -59,6 +65,7 @@ def classes(named: dict[str, Any], data: str | Path | Sequence[str | Path], spli
     shares = np.array([np.mean(truth == one) for one in every])
     probabilities[MAJORITY] = torch.from_numpy(np.tile(shares, (len(kept), 1)))
     number = torch.tensor([every.index(one) for one in truth])
+    systems = {name: _scores(p, number, every, events) for name, p in probabilities.items()}
     result = {
         "question": "detect",
         "task": "classes",
@@ -66,11 +73,13 @@ def classes(named: dict[str, Any], data: str | Path | Sequence[str | Path], spli
         "events": len(np.unique(events)),
         "label": label,
         "classes": {one: int((truth == one).sum()) for one in every},
-        "systems": {name: _scores(p, number, every, events) for name, p in probabilities.items()},
+        "systems": systems,
+        "differences": of_draws(systems, COMPARED),
+        "hours": _hours(records.metadata.iloc[kept], truth, there),
         "skipped": dict(sorted(skipped.items())),
         "data": places(data),
         "split": split,
-        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"},
+        "interval": {"share": SHARE, "draws": draws_of(len(kept)), "drawn": "events"},
         "version": __version__,
         "command": asked,
     }
@@ -93,8 +102,27 @@ def _probabilities(named: dict[str, Any], records: Any, i: int, every: list[str]
     return {name: _asked(name, system, waveform, every) for name, system in named.items()}
 
 
+def _hours(table: pd.DataFrame, truth: NDArray[Any], there: list[str]) -> dict[str, Any] | None:
+    """How many records of each class begin in each hour of the day; None where no record has a time.
+
+    Hours are of local mean time (UTC and longitude / 15) where all stations tell their longitude, else of UTC.
+    """
+    start = pd.to_numeric(table["start_ns"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    timed = np.isfinite(start) & (start != 0)
+    if not timed.any():
+        return None
+    east = np.full(len(table), np.nan)
+    if "station_longitude_deg" in table:
+        east = pd.to_numeric(table["station_longitude_deg"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    local = bool(np.isfinite(east[timed]).all())
+    hour = ((start[timed] / 3.6e12 + (east[timed] / 15 if local else 0)) % 24).astype(int) % 24
+    counts = {one: np.bincount(hour[truth[timed] == one], minlength=24).tolist() for one in there}
+    return {"of": "local mean time" if local else "UTC", "records": int(timed.sum()), "counts": counts}
+
+
 def _asked(name: str, system: Any, waveform: Waveform, every: list[str]) -> NDArray[np.float64]:
-    x = np.asarray(waveform.data, np.float64)
+    order = sorted(range(len(waveform.data)), key=lambda k: ORDER.find(waveform.components[k]))
+    x = demean(np.asarray(waveform.data[order], np.float64))
     rate = getattr(system, "sampling_rate_hz", waveform.sampling_rate_hz)
     if rate != waveform.sampling_rate_hz:
         x = resample(x, waveform.sampling_rate_hz, rate)
@@ -132,11 +160,28 @@ def _scores(probability: Tensor, truth: Tensor, every: list[str], events: NDArra
     # of two classes one curve tells all: that of the second name, as in the figure
     first = 1 if len(there) == 2 else 0
     area, drawn_area = (torch.stack(a[first:]).nanmean(0) for a in (areas, drawn_areas))
+    by_event, drawn_by_event = (_by_event(probability, truth, events, draw) for draw in (None, w))
     return {
         "accuracy": told(whole.accuracy, drawn.accuracy, events, float(right.std(correction=0))),
         "balanced_accuracy": told(whole.recall[there].mean(), drawn.recall[:, there].nanmean(1), events),
         "macro_f1": told(whole.f1[there].mean(), drawn.f1[:, there].nanmean(1), events),
         "auc": told(area, drawn_area, events),
+        "balanced_accuracy_by_event": told(by_event[0], drawn_by_event[0], events),
+        "auc_by_event": told(by_event[1], drawn_by_event[1], events),
         "classes": told_classes,
         "confusion": {every[i]: {every[j]: int(whole.confusion[i, j]) for j in range(len(every))} for i in there.tolist()},
     }
+
+
+def _by_event(probability: Tensor, truth: Tensor, events: NDArray[Any], draws: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Balanced accuracy and AUC where each event counts once in each class; with `draws` [draw record] a value for each."""
+    _, number = np.unique(
+        np.stack([np.unique(events, return_inverse=True)[1].reshape(-1), truth.numpy()]), axis=1, return_inverse=True
+    )
+    number = number.reshape(-1)
+    weight = torch.from_numpy(1 / np.bincount(number)[number])
+    weight = weight if draws is None else weight * draws
+    there = torch.unique(truth)
+    recall = classification(probability.argmax(1), truth, probability.shape[1], weight=weight).recall[..., there].nanmean(-1)
+    areas = torch.stack([roc(probability[:, k], (truth == k).long(), weight=weight).auc for k in there])
+    return recall, areas[1 if len(there) == 2 else 0 :].nanmean(0)

@@ -9,10 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seislatent.evaluate.beside import NOTE, table
 from seislatent.evaluate.report import COLOURS, Picture, Report, Section, Table
 from seislatent.metrics.detection import roc
 
 WORST = 10
+HOURS_NOTE = (
+    "Where classes have hours of their own (quarries blast by day), a system can tell the noise of the day instead of the source:"
+    " look at the classes at equal hours before believing a score."
+)
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -48,13 +53,14 @@ def picks_page(result: dict[str, Any], residual: Mapping[str, Mapping[str, Any]]
     sections = [Section(heading="What was asked", parts=asked)]
     for phase in [p for p in ("P", "S") if any(f"{p.lower()}_f1" in told for told in result["systems"].values())]:
         tables: list[str | Table | Picture] = [_found(result, phase), *_off(result, phase)]
+        tables += [_compared(result, phase)] if result["differences"] else []
         tables.append(_residual_picture(phase, {name: r[phase] for name, r in residual.items()}))
+        tables.append(_snr(result, phase))
         sections.append(Section(heading=phase, parts=tables))
-    sections[1].parts.append(_snr(result))
     sections[-1].parts.append(
         "Residual: most probable pick less label, so positive is late. Mean, median, standard deviation and MAD (median distance"
         " from the median) are of records with a pick, wherever it is; matched ones of those within the tolerance. Shares are of"
-        " all records. Brackets: 95 % interval when whole events are drawn again."
+        f" all records. Brackets: 95 % interval when whole events are drawn again. {NOTE}"
     )
     worst = [_worst(i, name, some) for i, (name, some) in enumerate(cases.items())]
     sections.append(Section(heading=f"The worst {WORST}", parts=[*worst]))
@@ -89,17 +95,40 @@ def _table(result: Mapping[str, Any], phase: str, columns: Mapping[str, str], fo
     return Table(heads=["system", *there.values()], rows=rows, caption=caption)
 
 
-def _snr(result: Mapping[str, Any]) -> Table:
-    measures = {"median_s": ".3f", "mad_s": ".3f", "within_0.1_s": ".2f", "within_0.5_s": ".2f"}
+def _compared(result: Mapping[str, Any], phase: str) -> Table:
+    heads = {"f1": "F1", "within_0.1_s": "within 0.1 s", "within_0.5_s": "within 0.5 s", "mad_s": "MAD, s"}
+    heads["false_in_noise"] = "picks in noise"
+    named = {f"{phase.lower()}_{m}": head for m, head in heads.items()}
+    return table(result["differences"], named, f"{phase}: differences of pairs on the same records, the same events drawn for both")
+
+
+def _snr(result: Mapping[str, Any], phase: str) -> Table:
+    measures = {
+        "recall": ".2f", "f1": ".2f", "within_0.1_s": ".2f", "within_0.5_s": ".2f", "median_s": ".3f", "mad_s": ".3f",
+        "mean_s": ".3f", "std_s": ".3f",
+    }  # fmt: skip
     rows = []
     for name, told in result["systems"].items():
-        for b in told["by_snr"]:
+        for b in told["by_snr"][phase]:
             low, high = (f"{v:g}" if v is not None else "" for v in (b["low_db"], b["high_db"]))
             text = f"{low} to {high}" if low and high else f"from {low}" if low else f"below {high}"
-            values = [number(b[m] if "within" in m else b[m] | {"low": None}, form) for m, form in measures.items()]
-            rows.append([name, text, str(b["records"]), *values])
-    heads = ["system", "SNR, dB", "records", "median, s", "MAD, s", "within 0.1 s", "within 0.5 s"]
-    return Table(heads=heads, rows=rows, caption="P by signal-to-noise ratio (2 s after P over 5 s before it, above 1 Hz)")
+            shown = {m: b[m] if "within" in m else {**b[m], "low": None} for m in measures}  # report.json has all intervals
+            rows.append([name, text, str(b["records"]), *(number(shown[m], form) for m, form in measures.items())])
+    heads = [
+        "system",
+        "SNR, dB",
+        "records",
+        "recall",
+        "F1",
+        "within 0.1 s",
+        "within 0.5 s",
+        "median, s",
+        "MAD, s",
+        "mean, s",
+        "std, s",
+    ]
+    of = {"P": "the vertical, 2 s after P over 5 s before it", "S": "the horizontals, 2 s after S over 5 s before P"}[phase]
+    return Table(heads=heads, rows=rows, caption=f"{phase} by signal-to-noise ratio ({of}, above 1 Hz)")
 
 
 def _residual_picture(phase: str, residual: Mapping[str, Any]) -> Picture:
@@ -172,9 +201,14 @@ def classes_page(
         "trivial/majority says the shares of the classes in these very records of every record, without looking.",
         f"Command: {result['command']}",
     ]
-    names = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
-    rows = [[name, *(number(told[n]) for n in names)] for name, told in result["systems"].items()]
-    table = Table(heads=["system", "accuracy", "balanced accuracy", "mean F1", "AUC"], rows=rows, caption="All classes")
+    short = {
+        "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "mean F1", "auc": "AUC",
+        "balanced_accuracy_by_event": "balanced accuracy by event", "auc_by_event": "AUC by event",
+    }  # fmt: skip
+    rows = [[name, *(number(told[n]) for n in short)] for name, told in result["systems"].items()]
+    every_class = [Table(heads=["system", *short.values()], rows=rows, caption="All classes")]
+    if result["differences"]:
+        every_class.append(table(result["differences"], short, "Differences of pairs, the same events drawn for both"))
     one = [
         [name, c, str(v["records"]), *(number(v[m]) for m in ("precision", "recall", "f1", "auc"))]
         for name, told in result["systems"].items()
@@ -183,19 +217,38 @@ def classes_page(
     heads = ["system", "class", "records", "precision", "recall", "F1", "AUC"]
     note = (
         "Balanced accuracy: mean of the recalls, 1 over the number of classes by chance. AUC: chance that a record of the class is"
-        " given a higher probability than another; of two classes that of the second, of more the mean. Brackets: 95 % interval"
-        " when whole events are drawn again."
+        " given a higher probability than another; of two classes that of the second, of more the mean. By event: each event"
+        " counts once in each class, however many records it has. Brackets: 95 % interval when whole events are drawn again. "
+        + NOTE
     )
     sections = [
         Section(heading="What was asked", parts=asked),
-        Section(heading="Right and wrong", parts=[table, Table(heads=heads, rows=one, caption="By class"), note]),
+        Section(heading="Right and wrong", parts=[*every_class, Table(heads=heads, rows=one, caption="By class"), note]),
         Section(heading="Curves", parts=[_curves(result, probabilities, truth, every)]),
         Section(heading="Called what", parts=[_confusion(n, told, every) for n, told in result["systems"].items()]),
     ]
+    if result["hours"] is not None:
+        sections.insert(2, Section(heading="Hours of the day", parts=[_hours(result["hours"]), HOURS_NOTE]))
     judged = [name for name in probabilities if not name.startswith("trivial/")]
     worst = [_worst_calls(name, probabilities[name], truth, every, who) for name in judged]
     sections.append(Section(heading=f"The worst {WORST}", parts=[*worst]))
     return Report(result, f"detect, classes: {', '.join(result['systems'])}", sections)
+
+
+def _hours(hours: Mapping[str, Any]) -> Picture:
+    def draw(canvas: Figure) -> None:
+        axis = canvas.subplots()
+        for i, (name, counts) in enumerate(hours["counts"].items()):
+            share = np.array(counts) / max(sum(counts), 1)
+            axis.stairs(share, np.arange(25), color=COLOURS[i % len(COLOURS)], ls=STYLES[i % len(STYLES)], lw=1.6, label=name)
+        axis.set_xlabel(f"hour of the day, {hours['of']}")
+        axis.set_ylabel("share of the class")
+        axis.set_xlim(0, 24)
+        axis.set_xticks(range(0, 25, 3))
+        canvas.legend(loc="outside lower center", ncols=4)
+
+    caption = f"When the records of each class begin, {hours['of']}; {hours['records']} records with a time."
+    return Picture(name="hours", caption=caption, width_in=7.5, height_in=3.8, draw=draw)
 
 
 def _confusion(name: str, told: Mapping[str, Any], every: list[str]) -> Table:

@@ -21,10 +21,11 @@ from torch import Tensor
 from seislatent import __version__
 from seislatent.data.records import Records
 from seislatent.errors import SeislatentError
-from seislatent.evaluate.bootstrap import DRAWS, SHARE
+from seislatent.evaluate.beside import of_draws
+from seislatent.evaluate.bootstrap import SHARE
 from seislatent.evaluate.compress import chosen
 from seislatent.evaluate.detect_page import WORST, picks_page
-from seislatent.evaluate.judged import places, ratio, told, weights
+from seislatent.evaluate.judged import draws_of, places, ratio, told, weights
 from seislatent.evaluate.report import Report
 from seislatent.metrics.picks import match_picks, pick_scores
 from seislatent.signal.filters import Butterworth, demean
@@ -39,6 +40,8 @@ ROOM_S = 4.0
 """A record in which P can be moved by less is left out: a constant would be right too often (a quarter of them within 0.5 s)."""
 SNR_EDGES_DB = (-np.inf, 0.0, 10.0, 20.0, 30.0, np.inf)
 CONSTANT = "trivial/constant"
+COMPARED = ("within_0.1_s", "within_0.5_s", "f1", "mad_s", "false_in_noise")
+"""Measures of which pairs of systems are told apart."""
 Values = NDArray[np.float64]
 
 
@@ -53,7 +56,8 @@ class Cut:
     sampling_rate_hz: float
     truth_s: dict[str, float]
     """From the beginning of the cut; empty in a cut of noise."""
-    snr_db: float = float("nan")
+    snr_db: dict[str, float] = field(default_factory=dict)
+    """By phase: of the vertical about P, of the horizontals about S."""
 
     def of(self, waveform: Waveform) -> Waveform:
         """The stretch itself; what the record's columns say of arrivals is not told."""
@@ -113,6 +117,7 @@ def picks(
     _constant(answers[CONSTANT], cuts, noise)
     events = label[[c.record for c in cuts]]
     events_noise = label[[c.record for c in noise]]
+    systems = {name: scores(a, cuts, events, events_noise, tolerance_s) for name, a in answers.items()}
     result = {
         "question": "detect",
         "task": "picks",
@@ -120,7 +125,8 @@ def picks(
         "events": len(np.unique(events)),
         "noise_cuts": len(noise),
         "s_records": sum("S" in c.truth_s for c in cuts),
-        "systems": {name: scores(a, cuts, events, events_noise, tolerance_s) for name, a in answers.items()},
+        "systems": systems,
+        "differences": of_draws(systems, [f"{phase.lower()}_{m}" for phase in PHASES for m in COMPARED]),
         "skipped": dict(sorted(skipped.items())),
         "cut_s": cut_s,
         "lead_s": lead_s,
@@ -128,7 +134,7 @@ def picks(
         "seed": seed,
         "data": places(data),
         "split": split,
-        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"},
+        "interval": {"share": SHARE, "draws": draws_of(len(cuts)), "drawn": "events"},
         "version": __version__,
         "command": asked,
     }
@@ -145,7 +151,7 @@ def _worst(answers: Answers, cuts: list[Cut], records: Records) -> list[tuple[An
         part = cuts[i].of(records[cuts[i].record])
         z = demean(part.data[part.components.index("Z")])
         off = "no P" if np.isnan(r[i]) else f"P {r[i]:+.2f} s"
-        title = f"{part.ids[part.components.index('Z')]} {part.start_text[:19]}, {off}, SNR {cuts[i].snr_db:.0f} dB"
+        title = f"{part.ids[part.components.index('Z')]} {part.start_text[:19]}, {off}, SNR {cuts[i].snr_db['P']:.0f} dB"
         out.append((title, np.arange(len(z)) / part.sampling_rate_hz, z, cuts[i].truth_s, answers.picks[i]))
     return out
 
@@ -175,11 +181,13 @@ def _cuts(records: Records, i: int, cut_s: float, lead_s: float, seed: int) -> s
     key = zlib.crc32(f"{row['trace_name']} {waveform.start_ns} {','.join(waveform.ids)}".encode())
     draw = np.random.default_rng([seed, key])
     first = int(draw.integers(earliest, latest + 1))
-    truth = {"P": (p - first) / rate}
+    truth, snr = {"P": (p - first) / rate}, {"P": _snr_db(z[None], p, p, rate)}
     s = _sample(row, "s")
     if s is not None and p < s < first + size:
         truth["S"] = (s - first) / rate
-    cut = Cut(record=i, first=first, samples=size, sampling_rate_hz=rate, truth_s=truth, snr_db=_snr_db(z, p, rate))
+        level = [row for row, component in zip(waveform.data, waveform.components, strict=True) if component != "Z"]
+        snr["S"] = _snr_db(np.stack(level), p, s, rate) if level else float("nan")
+    cut = Cut(record=i, first=first, samples=size, sampling_rate_hz=rate, truth_s=truth, snr_db=snr)
     room = int(p - GUARD_S * rate) - size
     quiet = None
     if room >= 0:
@@ -196,14 +204,14 @@ def _sample(row: Any, phase: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _snr_db(z: NDArray[Any], p: float, rate_hz: float) -> float:
-    """Mean square of the vertical in the 2 s after P over that in the 5 s up to 0.5 s before it, in dB, both above 1 Hz."""
-    x = demean(z)
+def _snr_db(x: NDArray[Any], p: float, at: float, rate_hz: float) -> float:
+    """Mean square of rows [channel time] 2 s from an arrival on over that in the 5 s up to 0.5 s before P, in dB, above 1 Hz."""
+    x = demean(x)
     if rate_hz > 2.5:
         x = Butterworth(kind="highpass", corners_hz=1.0, rate_hz=rate_hz, order=4, zero_phase=False)(x)
-    after = x[int(p) : int(p + 2 * rate_hz)]
-    before = x[int(p - 5.5 * rate_hz) : int(p - 0.5 * rate_hz)]
-    signal, quiet = (float(np.mean(v**2)) if len(v) else 0.0 for v in (after, before))
+    after = x[:, int(at) : int(at + 2 * rate_hz)]
+    before = x[:, max(0, int(p - 5.5 * rate_hz)) : max(0, int(p - 0.5 * rate_hz))]
+    signal, quiet = (float(np.mean(v**2)) if v.size else 0.0 for v in (after, before))
     return 10 * float(np.log10(signal / quiet)) if signal > 0 and quiet > 0 else float("nan")
 
 
@@ -244,6 +252,7 @@ def scores(
 ) -> dict[str, Any]:
     """A system's part of report.json, flat: `p_` and `s_` before each measure."""
     out: dict[str, Any] = {}
+    by_snr: dict[str, Any] = {}
     for phase in PHASES:
         here = np.array([phase in c.truth_s for c in cuts])
         if not here.any():
@@ -251,15 +260,17 @@ def scores(
         where, r = events[here], torch.from_numpy(residuals(answers, cuts, phase))
         near = r.where(r.abs() <= tolerance_s + 1e-6, float("nan"))
         some = [(found[phase], c.truth_s[phase]) for found, c, h in zip(answers.picks, cuts, here, strict=True) if h]
-        one = _phase(r, near, _counts(some, tolerance_s), where)
+        counts = _counts(some, tolerance_s)
+        one = _phase(r, near, counts, where)
+        snr = np.array([c.snr_db[phase] for c in cuts if phase in c.truth_s])
+        bins = [_bin(r, counts, snr, low, high, where) for low, high in pairwise(SNR_EDGES_DB)]
+        by_snr[phase] = [told for told in bins if told is not None]
         out |= {f"{phase.lower()}_{name}": value for name, value in one.items()}
     false = torch.tensor([[bool(found[phase]) for phase in PHASES] for found in answers.noise]).reshape(-1, 2).double()
     if len(false):
         for k, phase in enumerate(PHASES):
             out[f"{phase.lower()}_false_in_noise"] = ratio(false[:, k], torch.ones(len(false)).double(), events_noise)
-    snr = np.array([c.snr_db for c in cuts])
-    bins = [_bin(answers, cuts, snr, low, high, events) for low, high in pairwise(SNR_EDGES_DB)]
-    out["by_snr"] = [told for told in bins if told is not None]
+    out["by_snr"] = by_snr
     out["refused"] = dict(sorted(answers.refused.items()))
     return out
 
@@ -297,11 +308,19 @@ def _counts(some: list[tuple[list[tuple[float, float]], float]], tolerance_s: fl
     return torch.tensor(rows)
 
 
-def _bin(answers: Answers, cuts: list[Cut], snr: Values, low: float, high: float, events: NDArray[Any]) -> dict[str, Any] | None:
-    """P in the records of one range of signal-to-noise ratio: what a picker does where it is hard."""
+def _bin(r: Tensor, counts: Tensor, snr: Values, low: float, high: float, events: NDArray[Any]) -> dict[str, Any] | None:
+    """A phase in the records of one range of signal-to-noise ratio: what a picker does where it is hard."""
     inside = (snr >= low) & (snr < high)
     if not inside.any():
         return None
-    r = torch.from_numpy(residuals(answers, cuts, "P")[inside])
-    ends = {"low_db": low if np.isfinite(low) else None, "high_db": high if np.isfinite(high) else None, "records": len(r)}
-    return ends | _residuals_told(r, ("median_s", "mad_s"), events[inside])
+    ends = {
+        "low_db": low if np.isfinite(low) else None,
+        "high_db": high if np.isfinite(high) else None,
+        "records": int(inside.sum()),
+    }
+    where, (right, false, missed) = events[inside], counts[inside].double().unbind(1)
+    return ends | {
+        **_residuals_told(r[inside], ("mean_s", "median_s", "std_s", "mad_s"), where),
+        "recall": ratio(right, right + missed, where),
+        "f1": ratio(2 * right, 2 * right + false + missed, where),
+    }

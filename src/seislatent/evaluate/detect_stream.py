@@ -20,6 +20,7 @@ from torch import Tensor
 
 from seislatent import __version__
 from seislatent.errors import SeislatentError
+from seislatent.evaluate.beside import of_draws
 from seislatent.evaluate.bootstrap import SHARE
 from seislatent.evaluate.compress import chosen
 from seislatent.evaluate.detect_stream_page import stream_page
@@ -40,6 +41,7 @@ POINTS = 100
 CLOCK_S = 10.0
 HOUR_NS = 3600 * 10**9
 CLOCK = "trivial/clock"
+COMPARED = ("precision", "recall", "f1", "false_per_station_hour")
 Times = NDArray[np.float64]
 
 
@@ -100,6 +102,7 @@ def stream(
         why = "; ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "none left out"
         raise SeislatentError(f"none of the {len(records)} records can be judged ({why}): give continuous records of {LEAST_S:g} s")
     events = np.array(stretches.hour, np.int64)
+    systems = {name: scores(a, stretches, events, tolerance_s) for name, a in answers.items()}
     result = {
         "question": "detect",
         "task": "stream",
@@ -108,7 +111,8 @@ def stream(
         "stations": len(set(stretches.station)),
         "station_hours": float(np.sum(stretches.hours)),
         "labels": {phase: int(sum(map(len, stretches.truth[phase]))) for phase in PHASES},
-        "systems": {name: scores(a, stretches, events, tolerance_s) for name, a in answers.items()},
+        "systems": systems,
+        "differences": of_draws(systems, [f"{phase.lower()}_{m}" for phase in PHASES for m in COMPARED]),
         "skipped": dict(sorted(skipped.items())),
         "tolerance_s": tolerance_s,
         "edges_s": list(EDGES_S),

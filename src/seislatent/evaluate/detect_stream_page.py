@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from seislatent.evaluate.beside import NOTE, table
 from seislatent.evaluate.detect_page import STYLES, left_out, number
 from seislatent.evaluate.report import COLOURS, Picture, Report, Section, Table
 
@@ -28,11 +29,13 @@ def stream_page(result: dict[str, Any]) -> Report:
         parts: list[str | Table | Picture] = [_found(result, phase)]
         if result["labels"][phase]:
             parts += [_off(result, phase), _at(result, phase), _curves(result, phase)]
+        if result["differences"]:
+            parts.append(_compared(result, phase))
         sections.append(Section(heading=phase, parts=parts))
     sections[-1].parts.append(
         "A pick without a label within the tolerance counts as false: in a catalogue that is not complete many are small"
         " earthquakes, for every system alike. Thresholds are of what a picker gives as probability, which of the classical ones is"
-        " 1 - 1/ratio. Brackets: 95 % interval when whole hours, with all their stations, are drawn again."
+        " 1 - 1/ratio. Brackets: 95 % interval when whole hours, with all their stations, are drawn again. " + NOTE
     )
     refused = [
         f"{name} would not take {sum(told['refused'].values())} stretches: {'; '.join(told['refused'])}."
@@ -51,6 +54,12 @@ def _found(result: Mapping[str, Any], phase: str) -> Table:
     ]
     heads = ["system", "picks", "precision", "recall", "F1", "false per station-hour"]
     return Table(heads=heads, rows=rows, caption=f"{phase}: all picks that a system stands by, within {result['tolerance_s']:g} s")
+
+
+def _compared(result: Mapping[str, Any], phase: str) -> Table:
+    heads = {"precision": "precision", "recall": "recall", "f1": "F1", "false_per_station_hour": "false per station-hour"}
+    named = {f"{phase.lower()}_{m}": head for m, head in heads.items()}
+    return table(result["differences"], named, f"{phase}: differences of pairs, the same hours drawn for both", "+.2f")
 
 
 def _off(result: Mapping[str, Any], phase: str) -> Table:

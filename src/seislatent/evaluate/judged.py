@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seislatent.errors import SeislatentError
-from seislatent.evaluate.bootstrap import DRAWS
-from seislatent.metrics.detection import event_weights, interval_by_event
+from seislatent.evaluate.bootstrap import DRAWS, SHARE
+from seislatent.metrics.detection import event_weights
 
 VALUES = 20_000_000
 """Weights held at once for an interval."""
@@ -71,16 +71,34 @@ def draws_of(records: int) -> int:
     return max(100, min(DRAWS, VALUES // max(records, 1)))
 
 
-def told(value: Any, drawn: Tensor, events: NDArray[Any], std: float | None = None) -> dict[str, Any]:
+class Told(dict[str, Any]):
+    """A number as in report.json that keeps its values in draws of events, so that two systems can be compared draw by draw."""
+
+    drawn: Tensor
+
+
+def told(value: Any, drawn: Tensor, events: NDArray[Any], std: float | None = None) -> Told:
     """A number as in report.json, with its interval from its values in draws of events.
 
     `std` where it is a mean over records; None where it is not.
     """
-    ends, mean = interval_by_event(lambda _: drawn, events, draws=1), float(value)
-    return {"mean": mean if np.isfinite(mean) else None, "std": std, "low": ends.low, "high": ends.high}
+    low, high = ends_of(drawn) if len(np.unique(events)) > 1 else (None, None)
+    mean = float(value)
+    made = Told(mean=mean if np.isfinite(mean) else None, std=std, low=low, high=high)
+    made.drawn = drawn
+    return made
 
 
-def ratio(part: Tensor, whole: Tensor, events: NDArray[Any]) -> dict[str, Any]:
+def ends_of(drawn: Tensor) -> tuple[float | None, float | None]:
+    """The 95 % interval of values in draws, those without one left out; None where fewer than two have one."""
+    given = drawn[~drawn.isnan()].double().cpu().numpy()
+    if len(given) < 2:
+        return None, None
+    low, high = np.quantile(given, [0.5 - SHARE / 2, 0.5 + SHARE / 2])
+    return float(low), float(high)
+
+
+def ratio(part: Tensor, whole: Tensor, events: NDArray[Any]) -> Told:
     """Sum over sum of records, such as a share or a precision; None where there is nothing to divide by."""
     w = weights(events)
     std = float(part.std(correction=0)) if bool((whole == 1).all()) else None
