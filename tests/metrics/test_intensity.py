@@ -21,7 +21,7 @@ from seislatent.metrics.intensity import (
     spectral_name,
     spectrum,
 )
-from seislatent.metrics.rotated import ANGLES_DEG, rotated_measures, turned_peaks
+from seislatent.metrics.rotated import ANGLES_DEG, over_angles, rotated_measures, turned_peaks
 
 RATE = 100.0
 
@@ -197,6 +197,30 @@ def test_turned_peaks_leave_no_sample_out():
     torch.testing.assert_close(turned_peaks(x[:, 0], x[:, 1]), every, rtol=1e-12, atol=1e-12)
     x[0, 0, 3] = torch.nan
     assert turned_peaks(x[:, 0], x[:, 1])[0].isnan().all()
+
+
+def test_paths_of_any_shape_are_turned_as_if_whole():
+    """Round, drifting, along one line, of 1 to 130 samples; and the same with a gradient, which takes the long way."""
+    for n in (1, 2, 63, 64, 65, 130):
+        x = torch.randn(5, 2, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+        x[1] = x[1].cumsum(-1).cumsum(-1)
+        x[2, 1] = 0.3 * x[2, 0]
+        x[3] = 0
+        x[4] = 1e-200 * x[4]
+        whole = turned_peaks(x[:, 0].clone().requires_grad_(), x[:, 1])
+        assert whole.requires_grad
+        torch.testing.assert_close(turned_peaks(x[:, 0], x[:, 1]), whole.detach(), rtol=1e-12, atol=0)
+
+
+def test_percentiles_over_angles_are_those_of_torch():
+    peaks = torch.rand(3, 4, 180, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    percentiles = (0.0, 16.0, 50.0, 99.9, 100.0)
+    for x in (peaks, peaks.clone().requires_grad_()):
+        wanted = torch.quantile(x, torch.tensor(percentiles, dtype=torch.float64) / 100, dim=-1).movedim(0, -1)
+        torch.testing.assert_close(over_angles(x, percentiles), wanted, rtol=1e-14, atol=0)
+    peaks[1, 2] = torch.nan
+    assert over_angles(peaks, [50.0]).isnan().sum() == 1 and over_angles(peaks, [50.0])[1, 2].isnan()
+    assert over_angles(peaks[:0], [50.0]).shape == (0, 4, 1)
 
 
 def test_arias_and_cav_are_eqsig_s():

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +21,7 @@ from seislatent.metrics.intensity import G_CM, PERIODS_S, Baseline, Motion, corr
 from seislatent.signal.oscillator import directional_peaks
 
 ANGLES_DEG = tuple(float(angle) for angle in range(180))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RotatedIntensity:
@@ -73,18 +75,13 @@ def rotate(
     for percentile in percentiles:
         if not 0 <= percentile <= 100:
             raise SeislatentError(f"percentile {percentile:g} over directions: give 0 to 100, such as 50 and 100")
-    share = torch.tensor(list(percentiles), dtype=torch.float64, device=first.a_cm_s2.device) / 100
-
-    def over_angles(peaks: Tensor) -> Tensor:
-        return torch.quantile(peaks, share, dim=-1).movedim(0, -1)
-
     spectra = directional_peaks(first.a_cm_s2, second.a_cm_s2, sampling_rate_hz, periods_s, ANGLES_DEG)
     return RotatedIntensity(
         percentiles=tuple(map(float, percentiles)),
-        PGA_g=over_angles(turned_peaks(first.a_cm_s2, second.a_cm_s2)) / G_CM,
-        PGV_cm_s=over_angles(turned_peaks(first.v_cm_s, second.v_cm_s)),
-        PGD_cm=over_angles(turned_peaks(first.d_cm, second.d_cm)),
-        SA_g=over_angles(spectra).movedim(-1, -2) / G_CM,
+        PGA_g=over_angles(turned_peaks(first.a_cm_s2, second.a_cm_s2), percentiles) / G_CM,
+        PGV_cm_s=over_angles(turned_peaks(first.v_cm_s, second.v_cm_s), percentiles),
+        PGD_cm=over_angles(turned_peaks(first.d_cm, second.d_cm), percentiles),
+        SA_g=over_angles(spectra, percentiles).movedim(-1, -2) / G_CM,
         periods_s=tuple(map(float, periods_s)),
     )
 
@@ -92,34 +89,30 @@ def rotate(
 def turned_peaks(first: Tensor, second: Tensor, angles_deg: Sequence[float] = ANGLES_DEG) -> Float[Tensor, "*record angle"]:
     """The largest |first cos angle + second sin angle| of all samples; NaN where either trace has one.
 
-    On a CPU only samples outside the polygon of the extreme ones of 16 directions and their mirror images are turned: one inside
-    is a mean of the corners, so no projection of it is larger than all of theirs.
+    On a CPU, where no gradient is asked for, only stretches that can hold a peak are turned (`seislatent.signal.orbits`).
     """
-    angle = torch.deg2rad(torch.as_tensor(list(angles_deg), dtype=torch.float64, device=first.device))
-    turn = torch.stack([angle.cos(), angle.sin()])
-    good = first.isfinite().all(-1) & second.isfinite().all(-1)
-    orbit = torch.stack([first, second], -1).reshape(-1, first.shape[-1], 2).to(torch.float64)
-    flat = good.reshape(-1)
-    if orbit.device.type != "cpu":  # there the reduction costs more than it saves
-        some = [(orbit @ part).abs().amax(-2) for part in turn.split(max(1, (1 << 26) // max(1, orbit.numel())), dim=1)]
-        found = torch.where(flat[:, None], torch.cat(some, -1), torch.nan)
-        return found.reshape(*first.shape[:-1], len(angle))
-    rows = []
-    for path, fine in zip(orbit, flat, strict=True):
-        rows.append((_outer(path) @ turn).abs().amax(0) if bool(fine) else torch.full_like(angle, torch.nan))
-    return torch.stack(rows).reshape(*first.shape[:-1], len(angle)) if rows else first.new_zeros(*first.shape[:-1], len(angle))
+    good = (first.isfinite().all(-1) & second.isfinite().all(-1)).reshape(-1, 1)
+    orbit = torch.stack([first, second], -2).reshape(-1, 2, first.shape[-1]).to(torch.float64)
+    orbit = torch.where(good[..., None], orbit, 0.0)
+    if orbit.device.type == "cpu" and not (torch.is_grad_enabled() and orbit.requires_grad):
+        from seislatent.signal.orbits import turned
+
+        found = torch.from_numpy(turned(orbit.detach().numpy(), np.asarray(angles_deg, np.float64)))
+    else:
+        angle = torch.deg2rad(torch.as_tensor(list(angles_deg), dtype=torch.float64, device=first.device))
+        turn = torch.stack([angle.cos(), angle.sin()])
+        few = max(1, (1 << 26) // max(1, orbit.numel()))
+        found = torch.cat([(orbit.mT @ part).abs().amax(-2) for part in turn.split(few, dim=1)], -1)
+    return torch.where(good, found, torch.nan).reshape(*first.shape[:-1], len(angles_deg))
 
 
-def _outer(path: Tensor, directions: int = 16) -> Tensor:
-    """The points [point 2] of a path [time 2] that are not inside the polygon of its extreme ones and their mirror images."""
-    angle = torch.pi / directions * torch.arange(directions, dtype=path.dtype, device=path.device)
-    along = torch.stack([angle.cos(), angle.sin()])
-    projection = path @ along
-    extreme = path[projection.abs().argmax(0)]
-    extreme = extreme * torch.where((extreme * along.T).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    corners = torch.cat([extreme, -extreme[:1]])  # half of the polygon; the other half is its mirror image
-    edge = corners[1:] - corners[:-1]
-    outward = torch.stack([edge[:, 1], -edge[:, 0]])
-    reach = (corners[:-1] * outward.T).sum(-1)
-    outside = ((path @ outward).abs() > reach * (1 - 1e-12)).any(-1)
-    return torch.cat([path[outside], extreme])
+def over_angles(peaks: Float[Tensor, "*any angle"], percentiles: Sequence[float]) -> Float[Tensor, "*any percentile"]:
+    """Percentiles of peaks over directions, linear between the ordered values; NaN where one is."""
+    # numpy sorts ten times as fast as torch on a CPU
+    plain = peaks.device.type == "cpu" and not peaks.requires_grad
+    ordered = torch.from_numpy(np.sort(peaks.numpy(), -1)) if plain else peaks.sort(-1).values
+    ordered = torch.where(ordered[..., -1:].isnan(), torch.nan, ordered)  # NaN comes last
+    place = torch.tensor(list(percentiles), dtype=ordered.dtype, device=ordered.device) / 100 * (ordered.shape[-1] - 1)
+    below = place.floor().long()
+    above = (below + 1).clamp(max=ordered.shape[-1] - 1)
+    return torch.lerp(ordered[..., below], ordered[..., above], place - below)

@@ -68,6 +68,13 @@ def peaks(x: Samples, lanes: Samples, turns: Samples, between: bool, found: Samp
     _peaks(np.ascontiguousarray(x), lanes, turns, between, found)
 
 
+def turned(x: Samples, angles_deg: Samples) -> Samples:
+    """The largest projection [pair angle] of paths x [pair 2 time] on each direction, with the same reasoning per stretch."""
+    found = np.zeros((len(x), len(angles_deg)))
+    _paths(np.ascontiguousarray(x), _turns(angles_deg), found)
+    return found
+
+
 def _turns(angles_deg: Samples) -> Samples:
     """[6 angle]: cosine, sine, and the factors of the four directions, of which at most two are not zero."""
     angle = np.mod(angles_deg, 180.0)
@@ -163,12 +170,24 @@ def _look(
     found: Samples, floor: float,
 ) -> float:  # fmt: skip
     """Raise found [angle], of which the least is `floor`, by one stretch if its bounds t [direction] allow it; the least again."""
+    if not _reaches(t, turns, found):
+        return floor
+    return _raised(points, _again(x, c, state, start, stop, between, points), turns, found, floor)
+
+
+@_compiled
+def _reaches(t: Samples, turns: Samples, found: Samples) -> bool:
+    """Whether points whose largest projections are at most t [direction] can raise found [angle]."""
     over = 0
     for k in range(found.shape[0]):
         over += turns[2, k] * t[0] + turns[3, k] * t[1] + turns[4, k] * t[2] + turns[5, k] * t[3] > found[k]
-    if over == 0:
-        return floor
-    count, kept = _again(x, c, state, start, stop, between, points), 0
+    return over > 0
+
+
+@_compiled
+def _raised(points: Samples, count: int, turns: Samples, found: Samples, floor: float) -> float:
+    """Raise found [angle], its least `floor`, to the first `count` points [2 point], which are lost; its least again."""
+    kept = 0
     for i in range(count):  # a point nearer to the centre than the least peak is no peak anywhere
         a, b = points[0, i], points[1, i]
         points[0, kept], points[1, kept] = a, b
@@ -219,3 +238,31 @@ def _again(x: Samples, c: Samples, state: Samples, start: int, stop: int, betwee
         count += 1
         a, ra, b, rb = na, nra, nb, nrb
     return count
+
+
+@_compiled
+def _paths(x: Samples, turns: Samples, found: Samples) -> None:
+    """Peaks found [pair angle] of paths x [pair 2 time]."""
+    n = x.shape[2]
+    tiles = (n - 1) // TILE + 1
+    bound, points = np.empty((tiles, DIRECTIONS)), np.empty((2, TILE + 4))
+    half, more = np.sqrt(0.5), 1.000000001
+    for i in range(x.shape[0]):
+        for tile in range(tiles):
+            t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+            for k in range(tile * TILE, min(tile * TILE + TILE, n)):
+                a, b = x[i, 0, k], x[i, 1, k]
+                t0, t1, t2, t3 = max(t0, abs(a)), max(t1, abs(a + b)), max(t2, abs(b)), max(t3, abs(a - b))
+            bound[tile, 0], bound[tile, 1], bound[tile, 2], bound[tile, 3] = (
+                t0 * more,
+                t1 * half * more,
+                t2 * more,
+                t3 * half * more,
+            )
+        floor = 0.0
+        for turn in range(DIRECTIONS + tiles):  # the widest stretch of each direction first, then all
+            tile = int(bound[:, turn].argmax()) if turn < DIRECTIONS else turn - DIRECTIONS
+            if _reaches(bound[tile], turns, found[i]):
+                count = min(TILE, n - tile * TILE)
+                points[:, :count] = x[i, :, tile * TILE : tile * TILE + count]
+                floor = _raised(points, count, turns, found[i], floor)

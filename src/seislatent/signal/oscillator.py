@@ -76,13 +76,11 @@ def recursion(periods_s: Sequence[float], damping: float, step_s: float) -> Recu
     system[:, 1, 0] = system[:, 1, 2] = -(w**2)
     system[:, 1, 1] = -2 * damping * w
     step = _exponential(system, int(np.ceil(np.log2(max(1.0, w.max(initial=0.0))))) + 2)
-    return Recursion(
-        transition=step[:, :2, :2], before=step[:, :2, 2] - step[:, :2, 3], after=np.ascontiguousarray(step[:, :2, 3])
-    )
+    return Recursion(transition=step[:, :2, :2], before=step[:, :2, 2] - step[:, :2, 3], after=np.ascontiguousarray(step[:, :2, 3]))
 
 
 def _exponential(system: NDArray[np.float64], halvings: int) -> NDArray[np.float64]:
-    """exp of small matrices [period 4 4]: the series of that over 2^halvings, squared as often.
+    """Exponential of small matrices [period 4 4]: the series of that over 2^halvings, squared as often.
 
     Without a linear-algebra library: SciPy's `expm` wakes the threads of one, which then wait for more to do by turning in circles
     and hold the cores that the loops need (1.6 times slower with two threads).
