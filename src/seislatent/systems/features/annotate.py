@@ -32,7 +32,7 @@ EDGE_S = 0.5
 CONSTANT_S = 2.0
 """A component that does not move for so long, in s, is none there."""
 LARGEST = 1 << 28
-"""Samples that `annotation` gives at once; `annotations` has no limit."""
+"""Samples that `annotation` gives at once; `annotation_blocks` has no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,7 +110,7 @@ def windows(system: Annotator, overlap: float | None = None, blinding: int | tup
     return Windows(length=length, hop=hop, left=left, right=right)
 
 
-def annotations(
+def annotation_blocks(
     system: Annotator,
     pieces: Waveform | Iterable[Waveform],
     *,
@@ -149,12 +149,12 @@ def annotations(
 
 
 def annotation(system: Annotator, pieces: Waveform | Iterable[Waveform], **how: Any) -> Annotation:
-    """The answers of a whole record at once, gaps filled with False in `valid`; arguments as of `annotations`.
+    """The answers of a whole record at once, gaps filled with False in `valid`; arguments as of `annotation_blocks`.
 
     Raises:
-        SeislatentError: as `annotations`; no sample, or more than 2^28 with the gaps.
+        SeislatentError: as `annotation_blocks`; no sample, or more than 2^28 with the gaps.
     """
-    blocks = list(annotations(system, pieces, **how))
+    blocks = list(annotation_blocks(system, pieces, **how))
     if not blocks:
         raise SeislatentError("no samples to annotate: give a record that holds some")
     first, count = blocks[0].first, blocks[-1].first + len(blocks[-1].valid) - blocks[0].first
@@ -246,7 +246,7 @@ class _Stretch:
             answer = np.zeros((number, len(self.sum), length), np.float32)
             if there.any():
                 answer[there] = self._asked(x[there], ok[there])
-            whole = (ok | ~ok.any(2, keepdims=True)).all(1) & there[:, None]
+            whole = np.asarray((ok | ~ok.any(2, keepdims=True)).all(1)) & there[:, None]
             for k in range(number):
                 here = slice(low + k * hop + left, low + k * hop + length - right)
                 kept = answer[k, :, left : length - right]
@@ -273,8 +273,11 @@ class _Stretch:
         low, high = max(a - self.edge, begin), min(b + self.edge, end)
         gone = np.ones(b - a + 2 * self.edge, bool)  # beyond the stretch there is nothing
         gone[low - a + self.edge : high - a + self.edge] = ~self.whole[low:high]
-        valid = ~maximum_filter1d(gone, 2 * self.edge + 1, mode="nearest")[self.edge : self.edge + b - a] & (self.count[a:b] > 0)
-        probabilities = self.sum[:, a:b] / np.maximum(self.count[a:b], 1) if self.mean else self.sum[:, a:b].copy()
+        near: NDArray[np.bool_] = maximum_filter1d(gone, 2 * self.edge + 1, mode="nearest")[self.edge : self.edge + b - a]
+        valid = ~near & (self.count[a:b] > 0)
+        probabilities = self.sum[:, a:b].copy()
+        if self.mean:
+            probabilities /= np.maximum(self.count[a:b], 1).astype(np.float32)
         probabilities[:, ~valid] = 0
         known = [k for k, (at, _) in enumerate(self.clock) if at <= self.given][-1:]
         self.clock = self.clock[known[0] if known else 0 :]

@@ -18,7 +18,7 @@ from scipy.ndimage import maximum_filter1d
 
 from seislatent.errors import SeislatentError, unknown
 from seislatent.systems.base import Annotator, Pick
-from seislatent.systems.features.annotate import Annotation, annotations
+from seislatent.systems.features.annotate import Annotation, annotation_blocks
 from seislatent.waveform import Waveform
 
 DISTANCE_S = 1.0
@@ -73,12 +73,12 @@ def arrivals(
 
     Args:
         system: the annotator.
-        pieces: as for `annotate.annotations`.
+        pieces: as for `annotate.annotation_blocks`.
         thresholds: of some phases, instead of the annotator's own.
         distance_s: of two peaks of a phase that are nearer, in s, the higher one counts, of equal ones the earlier.
-        how: as for `annotate.annotations`.
+        how: as for `annotate.annotation_blocks`.
     """
-    yield from peaks(annotations(system, pieces, **how), system, thresholds=thresholds, distance_s=distance_s)
+    yield from peaks(annotation_blocks(system, pieces, **how), system, thresholds=thresholds, distance_s=distance_s)
 
 
 def peaks(

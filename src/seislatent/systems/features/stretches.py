@@ -53,8 +53,8 @@ def parts(pieces: Waveform | Iterable[Waveform], rate_hz: float) -> Iterator[Par
     samples are gaps.
 
     Raises:
-        SeislatentError: samples that are no numbers, a rate outside 20 to 1000 Hz, an unknown or repeated component, or a piece that
-            begins before an earlier one.
+        SeislatentError: samples that are no numbers, a rate outside 20 to 1000 Hz, an unknown or repeated component, or a piece
+            that begins before an earlier one.
     """
     flow: _Rows | None = None
     begun: int | None = None
