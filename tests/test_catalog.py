@@ -15,9 +15,13 @@ from seislatent.engine import checkpoint
 from seislatent.errors import SeislatentError
 from seislatent.systems.base import System
 
+TINY_ENCODER = {"system": "features/autoencoder", "config": {"bottleneck": 17, "first": [4], "maps": 5}}
 TINY = {
     "codec/eqcodec": {"width": 4, "lstm_layers": 1, "latent": 8, "books": 3, "entries": 16, "discriminator_width": 4},
     "features/autoencoder": {"bottleneck": 17, "first": [4], "maps": 5, "weights": {"waveform": 1.0, "activity": 0.01}},
+    "features/classifier": {"encoder": TINY_ENCODER, "labels": ["a", "b", "c"], "kernels": 0, "dense": 6, "bank": 8},
+    "features/arrival": {"encoder": TINY_ENCODER, "phases": ["P", "S"], "kernels": 4, "dense": 6},
+    "features/picker": {"widths": [4, 6, 6, 8], "dilations": [1, 2], "level_s": 2.0},
 }
 """A config unlike the defaults for each system, small enough for a test."""
 
@@ -25,6 +29,9 @@ KONG = {"components": 3, "length": 540}
 RECORDS = {
     "codec/eqcodec": {"margin": 4 * 40},
     "features/autoencoder": KONG,
+    "features/classifier": {**KONG, "classes": 3},
+    "features/arrival": {**KONG, "arrivals": 2},
+    "features/picker": {"components": 3, "length": 640, "arrivals": 4},
 }
 """What each system learns from: keys of `Stub.Config`."""
 

@@ -28,10 +28,15 @@ from seislatent.shipped import PRESETS, WEIGHTS
 from seislatent.systems.base import System
 from seislatent.systems.codec.eqcodec import EQCodec
 from seislatent.systems.features.autoencoder import Autoencoder
+from seislatent.systems.features.heads import ArrivalHead, ClassifierHead
+from seislatent.systems.features.picker import PhasePicker
 
 SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
     "features/autoencoder": Autoencoder,
+    "features/classifier": ClassifierHead,
+    "features/arrival": ArrivalHead,
+    "features/picker": PhasePicker,
 }
 
 BASELINES: dict[str, str] = {
@@ -49,6 +54,7 @@ BASELINES: dict[str, str] = {
 DATASETS: dict[str, str] = {
     "codec_windows": "seislatent.data.codec_windows.CodecWindows",
     "records": "seislatent.data.record_batches.RecordBatches",
+    "picking": "seislatent.data.picking_windows.PickingWindows",
 }
 """Where training records come from: the full name of a class, imported when a run needs it."""
 

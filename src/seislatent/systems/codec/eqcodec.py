@@ -29,7 +29,7 @@ from seislatent.errors import SeislatentError
 from seislatent.losses.spectral import multiscale_stft
 from seislatent.losses.waveform import negative_snr
 from seislatent.signal import gain
-from seislatent.systems.base import Codec, Reconstructor, System, Tokens, Turn
+from seislatent.systems.base import Codec, Embedder, Reconstructor, System, Tokens, Turn
 from seislatent.systems.codec.lending import LendingQuantizer, Lent
 from seislatent.systems.codec.quantizer import Quantized, ResidualQuantizer
 
@@ -230,7 +230,7 @@ def flat(verdicts: Iterable[Tensor]) -> Tensor:
     return torch.cat([v.flatten() for v in verdicts])
 
 
-class EQCodec(System, Codec, Reconstructor):
+class EQCodec(System, Codec, Reconstructor, Embedder):
     """One channel at 40 Hz, 8 levels of 10 bit/s."""
 
     Config = EQCodecConfig
@@ -302,6 +302,19 @@ class EQCodec(System, Codec, Reconstructor):
         wide = F.pad(x[:, :, spare : x.shape[2] - spare], (missing, missing), mode="replicate")[:, 0]
         wide = gain.normalise(wide, offset, scale, self.frame, self.margin)[:, None]
         return self.encoder(self.ended(wide, ends), self.margin), offset, scale
+
+    def features(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch map frame"]:
+        """The latent before the quantiser, `latent` maps of each channel; an unfinished frame is filled with its last sample."""
+        whole = F.pad(x, (0, -x.shape[2] % self.frame), mode="replicate")
+        return self.latent(whole.reshape(-1, 1, whole.shape[2]))[0].reshape(len(x), -1, whole.shape[2] // self.frame)
+
+    def embed(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch latent"]:
+        """Root mean square of each of `features` over its frames."""
+        return self.features(x).square().mean(2).sqrt()
+
+    def trunk(self) -> list[nn.Module]:
+        """The encoder."""
+        return [self.encoder]
 
     def ended(self, wide: Tensor, ends: Tensor) -> Tensor:
         """Normalised segments with their margins, made ready where a trace ends."""
