@@ -23,7 +23,7 @@ from seislatent.data.preparing import PLAN, Progress, prepare_records
 from seislatent.data.recipe import DataRecipe
 from seislatent.data.splits import SplitConfig
 from seislatent.data.store import Store, is_store
-from seislatent.errors import SeislatentError, unknown
+from seislatent.errors import SeislatentError, UsageError, unknown
 from seislatent.io.miniseed_folder import write_miniseed
 from seislatent.io.seisbench import write_seisbench
 from seislatent.shipped import PRESETS
@@ -37,7 +37,9 @@ RECIPES: dict[str, str] = {
     "groups": "seislatent.data.recipes.groups.Groups",
     "single": "seislatent.data.recipes.single.Single",
     "labelled": "seislatent.data.recipes.labelled.Labelled",
+    "picking": "seislatent.data.recipes.picking.Picking",
     "noise": "seislatent.data.recipes.noise.Noise",
+    "synthetic": "seislatent.data.recipes.synthetic.Synthetic",
 }
 """The full name of each class, imported when it is asked for."""
 
@@ -83,7 +85,7 @@ def recipe(it: DataPreset, overrides: Mapping[str, Any] | None = None) -> DataRe
 
 def prepare(
     name: str | Path,
-    data: str | Path | Sequence[str | Path],
+    data: str | Path | Sequence[str | Path] | None,
     out: str | Path,
     *,
     recipe_keys: Mapping[str, Any] | None = None,
@@ -105,7 +107,7 @@ def prepare(
 
     Args:
         name: such as data/marmara, or a YAML file.
-        data: file or folder, or several.
+        data: file or folder, or several; None for a recipe that makes its records from nothing.
         out: folder of the store.
         recipe_keys: keys of the recipe that differ from the preset's.
         split_keys: keys of the split that differ from the preset's.
@@ -125,7 +127,10 @@ def prepare(
     it = preset(name)
     made, splits = recipe(it, recipe_keys), config.load(SplitConfig, it.split, split_keys, option="--split.")
     target = Path(out)
-    source = _sources([data] if isinstance(data, str | Path) else data, target)
+    if made.from_nothing != (data is None):
+        told = "makes its records from nothing: leave --data away" if made.from_nothing else "needs a source: give --data"
+        raise UsageError(f"{name} {told}")
+    source = _sources([data] if isinstance(data, str | Path) else data or [], target)
     _free(miniseed, seisbench)
     if overwrite:
         _take_away(target)

@@ -52,6 +52,8 @@ class DataRecipe(ABC):
     """A frozen dataclass: every choice, with its unit in its name."""
     arrays: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays that every made record has beside its own samples."""
+    from_nothing: ClassVar[bool] = False
+    """It makes its records without a source, and `open` is given none."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -69,7 +69,7 @@ def earthquake(
     truth = _given_or_drawn("earthquake", asked, drawn)
     source = draw_source(rng, truth["magnitude"], truth["depth_km"])
     path = draw_path(rng, truth["distance_km"], site)
-    return _record(rng, source, path, duration_s, sampling_rate_hz, instrument, unit)
+    return record(rng, source, path, duration_s, sampling_rate_hz, instrument=instrument, unit=unit)
 
 
 def explosion(
@@ -97,7 +97,7 @@ def explosion(
     truth = _given_or_drawn("explosion", asked, drawn)
     source = Explosion(magnitude=truth["magnitude"], depth_km=truth["depth_km"], s_to_p=3 * np.exp(0.3 * rng.standard_normal()))
     path = draw_path(rng, truth["distance_km"], site)
-    return _record(rng, source, path, duration_s, sampling_rate_hz, instrument, unit)
+    return record(rng, source, path, duration_s, sampling_rate_hz, instrument=instrument, unit=unit)
 
 
 def _given_or_drawn(kind: str, asked: dict[str, float | None], drawn: dict[str, float]) -> dict[str, float]:
@@ -110,22 +110,27 @@ def _given_or_drawn(kind: str, asked: dict[str, float | None], drawn: dict[str, 
     return truth
 
 
-def _record(
+def record(
     rng: np.random.Generator,
     source: Source,
     path: Path,
     duration_s: float,
     sampling_rate_hz: float,
-    instrument: Instrument | str | None,
-    unit: str,
+    p_s: float | None = None,
+    *,
+    instrument: Instrument | str | None = None,
+    unit: str = "m/s",
 ) -> Waveform:
-    """The seismogram of a source along a path, with P somewhere in its first third."""
+    """The seismogram of a source along a path, as `earthquake` gives it.
+
+    P stands on the first sample at or before `p_s`, in s from the record's beginning; at 5 to 35 % of the record where None.
+    """
     n = _samples(duration_s * sampling_rate_hz)
     recorder = None if instrument is None else choose(rng, instrument)
     unit = unit if recorder is None else recorder.unit
     if unit not in DERIVATIVE:
         raise SeislatentError(unknown("unit of ground motion", unit, DERIVATIVE))
-    onset = int(rng.uniform(0.05, 0.35) * n)
+    onset = int(rng.uniform(0.05, 0.35) * n if p_s is None else p_s * sampling_rate_hz)
     data = seismogram(rng, source, path, n, sampling_rate_hz, onset, unit)
     start_ns = int(rng.integers(1_577_836_800, 1_735_689_600)) * 1_000_000_000
     moved = Waveform(

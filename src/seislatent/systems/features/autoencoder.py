@@ -45,7 +45,7 @@ class AutoencoderConfig:
     maps: int = 128
     """Maps of the third layer and all deeper ones, the code's among them."""
     weights: dict[str, float] = field(default_factory=lambda: {"waveform": 1.0, "activity": 1e-4})
-    """Weight of each loss term: `waveform`, the mean absolute error of records in [-1, 1]; `activity`, the sum of |code|, or none."""
+    """Weight of each loss term: `waveform`, mean absolute error of records in [-1, 1]; `activity`, sum of |code|, or none."""
 
 
 class Autoencoder(System, Embedder, Reconstructor):
