@@ -24,7 +24,7 @@ def kong(tmp_path_factory):
 @pytest.mark.parametrize("events", ["12X40"])
 def test_a_record_is_a_function_of_seed_and_number(kong, events, tmp_path):
     """Whatever stands beside it, and by however many processes it is made."""
-    keys = {"stations": "2Xevents": events}
+    keys = {"stations": "2", "events": events}
     again = stores.prepare("data/synthetic_kong", None, tmp_path / "s", recipe_keys=keys, workers=1 if events == "12" else 2)
     one, two = samples(kong), samples(again)
     assert len(two) == int(events) * 6 and one.keys() <= two.keys()
@@ -52,16 +52,14 @@ def test_classes_differ_by_their_source_alone(kong):
 def test_windows_are_as_kongs(kong):
     for i in range(12):
         w = kong[i]
-        assert (
-            w.data.shape == (3, 540) and w.data.dtype == np.float32 and w.sampling_rate_hz == 20 and w.components == ("ZXN", "E")
-        )
+        assert w.data.shape == (3, 540) and w.data.dtype == np.float32 and w.sampling_rate_hz == 20 and w.components == ("ZXN", "E")
         assert np.abs(w.data).max() == 1 and np.abs(w.data.mean(1)).max() < 1e-6 and w.unit == "1"
         assert w.metadata["label"] == "noise" or 20 <= w.metadata["trace_p_arrival_sample"] <= 400
 
 
 def test_the_noise_stands_where_it_is_said(tmp_path):
     """Energy before P, where there is noise alone, against that from P on."""
-    keys = {"events": "60Xclasses": "[earthquake]", "p_s": "[10, 12]", "snr_db": "[10]", "scale": "none"}
+    keys = {"events": "60", "classes": "[earthquake]", "p_s": "[10, 12]", "snr_db": "[10]", "scale": "none"}
     store = stores.prepare("data/synthetic_kong", None, tmp_path / "s", recipe_keys=keys)
     ratios = []
     for i in range(len(store)):
