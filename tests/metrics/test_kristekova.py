@@ -260,7 +260,7 @@ GOOD = torch.ones(2, 100)
         (GOOD, torch.ones(2, 99), {}, "cannot compare"),
         (torch.tensor(1.0), torch.tensor(1.0), {}, "cannot compare"),
         (GOOD[:, :1], GOOD[:, :1], {}, "at least 2"),
-        (GOOD[:, :0], GOOD[:, :0], {}, "at least 2"),
+        (GOOD[:, :0], GOOD[:, :0], {}, "no samples"),
         (GOOD * math.nan, GOOD, {}, "2 of 2 traces of the estimate"),
         (GOOD, GOOD / 0, {}, "traces of the reference"),
         (GOOD + 0j, GOOD, {}, "complex"),

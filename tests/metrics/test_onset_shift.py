@@ -97,3 +97,16 @@ def test_bad_input_is_told(changes, said):
     given = {"estimate": torch.zeros(3, 10), "reference": torch.zeros(3, 10), "onset_sample": torch.tensor(3)} | changes
     with pytest.raises(SeislatentError, match=said):
         onset_shift(given.pop("estimate"), given.pop("reference"), RATE, given.pop("onset_sample"), **given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_weak_onset_before_a_strong_one_is_found(dtype):
+    """S, three hundred times as strong, just behind the window of P and within reach of its shifts."""
+    t = torch.arange(1000, dtype=torch.float64) / 100
+
+    def record(late_s):
+        p, s = (torch.sin(40 * (t - at)) * torch.exp(-4 * (t - at)) * (t >= at) for at in (4 + late_s, 5.3))
+        return (p + 300 * s).to(dtype)
+
+    found = onset_shift(record(0.05), record(0.0), 100.0, torch.tensor(400))
+    assert found.shift_s.item() == pytest.approx(0.05, abs=2e-3) and found.coefficient > 0.9 and found.shift_s.dtype == dtype

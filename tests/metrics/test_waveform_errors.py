@@ -43,3 +43,17 @@ def test_an_offset_counts_as_signal():
 def test_other_shapes_are_told():
     with pytest.raises(SeislatentError, match=r"\(2, 3\).*\(2, 4\)"):
         waveform_errors(torch.zeros(2, 3), torch.zeros(2, 4), 40.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "rate_hz", "words"),
+    [
+        (torch.ones(2, 3), 0.0, "sampling rate of 0.0 Hz"),
+        (torch.ones(2, 3), math.nan, "sampling rate of nan Hz"),
+        (torch.ones(2, 3) + 0j, 40.0, "estimate is complex"),
+        (torch.ones(2, 3, device="meta"), 40.0, "on meta and the reference on cpu"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(x, rate_hz, words):
+    with pytest.raises(SeislatentError, match=words):
+        waveform_errors(x, torch.ones(2, 3), rate_hz)

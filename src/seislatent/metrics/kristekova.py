@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seislatent.errors import SeislatentError, unknown
+from seislatent.metrics.waveform import checked_pair
 from seislatent.signal.wavelet import logarithmic_frequencies, morlet_bands
 
 MISFITS = ("tfem", "tfpm", "tem", "tpm", "fem", "fpm", "em", "pm")
@@ -102,7 +103,9 @@ def kristekova(
     the band, the rate or a parameter makes no sense.
     """
     names = _checked_names(quantities, normalization, best, exponent)
-    x, y = _checked_signals(estimate, reference)
+    x, y = checked_pair(estimate, reference, sampling_rate_hz)
+    if x.shape[-1] < 2:
+        raise SeislatentError(f"traces of {x.shape[-1]} sample have no frequencies: give at least 2")
     shape = x.shape
     components = shape[-2] if joint_components and x.ndim > 1 and x.numel() else 1
     x, y = (v.reshape(math.prod(shape[:-1]) // components, components, shape[-1]) for v in (x, y))
@@ -256,27 +259,3 @@ def _checked_names(quantities: Iterable[str], normalization: str, best: float, e
     if not (0 < best < math.inf and 0 < exponent < math.inf):
         raise SeislatentError(f"goodness of fit with A = {best:g} and k = {exponent:g}: both must be positive")
     return names
-
-
-def _checked_signals(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    if estimate.shape != reference.shape or estimate.ndim < 1:
-        raise SeislatentError(
-            f"cannot compare an estimate of shape {tuple(estimate.shape)} with a reference of shape {tuple(reference.shape)}:"
-            " cut or resample them to the same samples"
-        )
-    if estimate.shape[-1] < 2:
-        raise SeislatentError(f"traces of {estimate.shape[-1]} samples have no frequencies: give at least 2")
-    if estimate.device != reference.device:
-        raise SeislatentError(f"the estimate is on {estimate.device} and the reference on {reference.device}: move one of them")
-    for name, signal in (("estimate", estimate), ("reference", reference)):
-        if signal.is_complex():
-            raise SeislatentError(f"the {name} is complex: give real samples")
-        fine = torch.isfinite(signal).all(-1).flatten()
-        if not fine.all():
-            raise SeislatentError(
-                f"{int((~fine).sum())} of {len(fine)} traces of the {name} hold NaN or infinity"
-                f" (first: trace {int((~fine).nonzero()[0])}): fill gaps or leave them out"
-            )
-    exact = any(v.dtype == torch.float64 or not v.is_floating_point() for v in (estimate, reference))
-    dtype = torch.float64 if exact else torch.float32
-    return estimate.to(dtype), reference.to(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -67,8 +67,11 @@ def onset_shift(
     room = (first >= 0) & (first + width + 2 * most <= x.shape[-1])
     index = first.where(room, 0).long()[..., None] + torch.arange(width + 2 * most, device=x.device)
     index = index.clamp(max=x.shape[-1] - 1)
-    x, y = x.gather(-1, index), y.gather(-1, index[..., most : most + width])
-    return _best_shift(x, y, room, most, sampling_rate_hz)
+    # in float64: beside a strong S within reach, the energy of a weak P is lost in float32
+    found = _best_shift(
+        x.gather(-1, index).double(), y.gather(-1, index[..., most : most + width]).double(), room, most, sampling_rate_hz
+    )
+    return replace(found, shift_s=found.shift_s.to(x.dtype), coefficient=found.coefficient.to(x.dtype))
 
 
 def _best_shift(x: Tensor, y: Tensor, room: Tensor, most: int, rate_hz: float) -> OnsetShift:

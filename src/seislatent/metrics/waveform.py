@@ -51,12 +51,10 @@ def waveform_errors(estimate: Tensor, reference: Shaped[Tensor, "*trace time"], 
     Energy is taken about zero: remove an offset first, or it counts as signal. Blind to the phase and frequency of the error. The
     sampling rate does not enter; every metric takes one.
 
-    Raises SeislatentError where the shapes differ.
+    Raises SeislatentError where shapes or devices differ, samples are complex, or the rate is not a positive number.
     """
-    if estimate.shape != reference.shape or estimate.ndim < 1:
-        raise SeislatentError(
-            f"cannot compare an estimate of shape {tuple(estimate.shape)} with a reference of shape {tuple(reference.shape)}"
-        )
+    _check_alike(estimate, reference)
+    _check_rate(sampling_rate_hz)
     x, y = estimate.to(torch.float64), reference.to(torch.float64)
     error = x - y
     mse = error.square().mean(-1)
@@ -158,13 +156,7 @@ def checked_pair(estimate: Tensor, reference: Tensor, sampling_rate_hz: float) -
 
     Raises SeislatentError where they cannot be compared: other shapes or devices, a sample that is not finite, no samples, no rate.
     """
-    if estimate.shape != reference.shape or estimate.ndim < 1:
-        raise SeislatentError(
-            f"cannot compare an estimate of shape {tuple(estimate.shape)} with a reference of shape {tuple(reference.shape)}:"
-            " cut or resample them to the same samples"
-        )
-    if estimate.device != reference.device:
-        raise SeislatentError(f"the estimate is on {estimate.device} and the reference on {reference.device}: move one of them")
+    _check_alike(estimate, reference)
     x, y = checked(estimate, sampling_rate_hz, "estimate"), checked(reference, sampling_rate_hz, "reference")
     dtype = torch.promote_types(x.dtype, y.dtype)
     return x.to(dtype), y.to(dtype)
@@ -175,10 +167,8 @@ def checked(x: Tensor, sampling_rate_hz: float, name: str = "signal") -> Tensor:
 
     Raises SeislatentError where a sample is not finite, there are no samples, or the rate is not a positive number.
     """
-    if not (math.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
-        raise SeislatentError(f"a sampling rate of {sampling_rate_hz} Hz: give a positive number")
-    if x.is_complex():
-        raise SeislatentError(f"the {name} is complex: give real samples")
+    _check_rate(sampling_rate_hz)
+    _check_real(x, name)
     if x.ndim < 1 or not x.shape[-1]:
         raise SeislatentError(f"the {name} of shape {tuple(x.shape)} has no samples: give [..., time]")
     fine = torch.isfinite(x).all(-1).flatten()
@@ -188,3 +178,25 @@ def checked(x: Tensor, sampling_rate_hz: float, name: str = "signal") -> Tensor:
             f" (first: trace {int((~fine).nonzero()[0])}): fill gaps or leave them out"
         )
     return x.to(torch.float32 if x.is_floating_point() and x.dtype != torch.float64 else torch.float64)
+
+
+def _check_alike(estimate: Tensor, reference: Tensor) -> None:
+    if estimate.shape != reference.shape or estimate.ndim < 1:
+        raise SeislatentError(
+            f"cannot compare an estimate of shape {tuple(estimate.shape)} with a reference of shape {tuple(reference.shape)}:"
+            " cut or resample them to the same samples"
+        )
+    if estimate.device != reference.device:
+        raise SeislatentError(f"the estimate is on {estimate.device} and the reference on {reference.device}: move one of them")
+    _check_real(estimate, "estimate")
+    _check_real(reference, "reference")
+
+
+def _check_rate(sampling_rate_hz: float) -> None:
+    if not (math.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
+        raise SeislatentError(f"a sampling rate of {sampling_rate_hz} Hz: give a positive number")
+
+
+def _check_real(x: Tensor, name: str) -> None:
+    if x.is_complex():
+        raise SeislatentError(f"the {name} is complex: give real samples")
