@@ -41,7 +41,7 @@ def exact(pair: torch.Tensor, rate_hz: float) -> torch.Tensor:
 
 def chosen(records: int) -> pd.DataFrame:
     table = pd.read_csv(Path(os.environ["SEISLATENT_RECORDS"]) / "strongmotion_gmprocess" / "metadata.csv", low_memory=False)
-    table = table[(table.units == "cm/s^2") & (table.n_components == 3) & (table.trace_npts < 15000) & (table.peak > 5)]
+    table = table[(table.units == "cm/s^2") & (table.n_components == 3) & (table.trace_npts < 15000) & (table.peak > 1)]
     some = table.groupby("station_network_code").head(BY_NETWORK).head(records)
     rest = table.drop(some.index)
     return pd.concat([some, rest.iloc[:: max(1, len(rest) // max(1, records - len(some)))]]).head(records)
