@@ -175,7 +175,7 @@ def test_bad_input():
 
 
 def test_grid_follows_the_period():
-    assert [steps_per_sample(p, 100.0) for p in (10, 0.1, 0.099, 0.05, 0.049, 0.01)] == [1, 1, 2, 2, 4, FINEST]
+    assert [steps_per_sample(p, 100.0) for p in (10, 0.1, 0.099, 0.05, 0.049, 0.01)] == [1, 1, FINEST, FINEST, FINEST, FINEST]
 
 
 def test_plain_method_is_that_of_eqsig():

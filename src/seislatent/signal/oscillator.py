@@ -5,7 +5,7 @@
 An oscillator of period T = 2 pi / w and damping z obeys u'' + 2 z w u' + w^2 u = -a. Where a runs straight from sample to sample,
 the state (u, u') at the next sample is an exact linear function of the state and of both samples (Nigam and Jennings 1969, Bull.
 Seism. Soc. Am. 59, 909-922). Ground motion does not run straight: it is limited in band. So, unless told otherwise, a is first
-interpolated in its band until an oscillator has POINTS_PER_PERIOD samples per period (at most FINEST per sample), with a gain
+interpolated in its band by FINEST where an oscillator has fewer than POINTS_PER_PERIOD samples per period, with a gain
 of 1 / sinc^2(f dt) that undoes what straight lines take from a frequency f.
 
 Between samples of the grid the response is the cubic through both states, looked at in quarters. Errors of a peak: at most
@@ -35,7 +35,7 @@ from seislatent.errors import SeislatentError
 
 POINTS_PER_PERIOD = 10
 FINEST = 4
-"""The largest refinement: it leaves 8 samples to the shortest wave that a record can hold."""
+"""The refinement: it leaves 8 samples to the shortest wave that a record can hold."""
 EDGE = 64
 """Zeros behind a record before it is interpolated, so that its end does not ring into its start."""
 LEAD = 32
@@ -58,11 +58,11 @@ class Recursion:
 
 
 def steps_per_sample(period_s: float, sampling_rate_hz: float) -> int:
-    """How many steps of the grid a sample becomes: the least power of two with POINTS_PER_PERIOD, at most FINEST."""
-    steps = 1
-    while steps < FINEST and period_s * sampling_rate_hz * steps < POINTS_PER_PERIOD * (1 - 1e-9):
-        steps *= 2
-    return steps
+    """How many steps of the grid a sample becomes: 1 where a period has POINTS_PER_PERIOD samples, else FINEST.
+
+    A grid of 2 would do for some periods, but the few of them go along free of charge in the lanes of the shorter ones.
+    """
+    return 1 if period_s * sampling_rate_hz >= POINTS_PER_PERIOD * (1 - 1e-9) else FINEST
 
 
 def recursion(periods_s: Sequence[float], damping: float, step_s: float) -> Recursion:
