@@ -54,8 +54,9 @@ def test_schema(known, folder, tmp_path):
     told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert set(told) == {
         "question", "records", "events", "traces", "hours", "systems", "skipped", "data", "split", "window_s", "silent_windows",
-        "interval", "version", "command",
+        "interval", "version", "command", "differences",
     }  # fmt: skip
+    assert told["differences"] == []
     system = told["systems"]["codec/known"]
     assert set(system) == {
         "weights", "version", "sampling_rate_hz", "records", "traces", "skipped", "points", "unquantised", "codebooks", "sets",
@@ -95,7 +96,7 @@ def test_records_that_cannot_be_read_are_counted(known, clean, monkeypatch, capl
         def select(self, rows):
             return self
 
-    monkeypatch.setattr(compress, "open_records", lambda _: Broken(opened.parts, opened.metadata, opened._where))
+    monkeypatch.setattr(compress, "open_records", lambda _, **how: Broken(opened.parts, opened.metadata, opened._where))
     with caplog.at_level(logging.WARNING):
         report = evaluate("compress", known, clean)
     assert report["skipped"] == {"cannot be read": 1} and report["traces"] == 2 and "this one is gone" in caplog.text

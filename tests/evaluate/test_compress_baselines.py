@@ -55,6 +55,20 @@ def test_files_are_of_the_codecs_size_and_traces_the_same(beside):
     assert mdct["points"][1]["snr_db"]["mean"] > mdct["points"][0]["snr_db"]["mean"] + 1
 
 
+def test_pairs_of_coders_are_compared_trace_by_trace(beside):
+    (pair,) = beside["differences"]  # zstd has one level and is compared with none
+    assert (pair["system"], pair["than"]) == ("baseline/mdct", "codec/known")
+    codec, mdct = beside["systems"]["codec/known"]["points"], beside["systems"]["baseline/mdct"]["points"]
+    for point, ours, theirs in zip(pair["points"], mdct, codec, strict=True):
+        for measure in ("snr_db", "eg", "bits_per_sample"):
+            told = point[measure]
+            assert told["mean"] == pytest.approx(ours[measure]["mean"] - theirs[measure]["mean"])
+            assert told["low"] <= told["mean"] <= told["high"]
+    two = evaluate("compress", [catalog.baseline("baseline/zstd"), catalog.baseline("baseline/steim1")], beside["data"])
+    (point,) = two["differences"][0]["points"]
+    assert point["snr_db"] is None and point["bits_per_sample"]["mean"] != 0
+
+
 def test_lossless_coders_have_a_ratio_and_null_decibels(beside):
     zstd = beside["systems"]["baseline/zstd"]
     (point,) = zstd["points"]

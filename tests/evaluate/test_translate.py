@@ -230,3 +230,13 @@ def test_no_file_is_left_where_judging_fails(store, tmp_path):
     with pytest.raises(SeislatentError, match="NaN"):
         evaluate("translate", Knowing(store, float("nan")), store, "all", out)
     assert not Path(out).exists()
+
+
+def test_pairs_of_systems_are_compared_record_by_record(store):
+    made = evaluate("translate", [Hybrid(), Stochastic()], store, "all", draws=2)
+    (row,) = made["differences"]
+    assert (row["system"], row["than"]) == ("baseline/hybrid", "baseline/stochastic")
+    one, other = (made["systems"][name] for name in (row["system"], row["than"]))
+    for measure in ("eg", "anderson", "abs_ln_ratio_SA", "low_frequency_error"):
+        assert row[measure]["mean"] == pytest.approx(one[measure]["mean"] - other[measure]["mean"]), measure
+    assert row["low_frequency_error"]["high"] < 0

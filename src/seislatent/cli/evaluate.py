@@ -8,7 +8,8 @@ The question `translate` takes a store of pairs (seislatent prepare data/pairs) 
 intensity measures, low frequencies, spread, correlations, and a verdict from a criteria file. `generate` takes records and judges
 draws as a set, for the conditions of each record, and against training records.
 
-The question `detect` judges pickers (residuals in s, precision, recall) or, with --label, classifiers (accuracy to AUC);
+The question `detect` judges pickers (residuals in s, precision, recall), with --picks on continuous records (false picks per
+station-hour), or, with --label, classifiers (accuracy to AUC);
 `disentangle` judges codes of grouped records: invariance, retrieval, leak, swaps, normality.
 """
 
@@ -18,6 +19,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from seislatent.errors import UsageError
 from seislatent.evaluate import QUESTIONS
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -83,7 +85,10 @@ def run(args: argparse.Namespace) -> Any:
     """Calls `evaluate.evaluate`."""
     from seislatent.evaluate import evaluate
 
-    models = [named(name) for name in args.systems.split(",")]
+    names = [name.strip() for name in args.systems.split(",")]
+    if "" in names:
+        raise UsageError(f"--systems {args.systems!r} names nothing between its commas: give names such as A,B")
+    models = [named(name) for name in names]
     data = args.data if Path(args.data).exists() else args.data.split(",")
     own = {how.get("dest", flag[2:].replace("-", "_")) for options in OPTIONS.values() for flag, how in options.items()}
     options = {name: value for name, value in vars(args).items() if name in own}
@@ -94,7 +99,7 @@ def named(name: str) -> Any:
     """A baseline by its name in the catalog, else a model as `seislatent.load` gives it."""
     from seislatent import catalog
 
-    return catalog.baseline(name) if name in catalog.BASELINES else catalog.load(name)
+    return catalog.baseline(name) if name.startswith("baseline/") else catalog.load(name)
 
 
 def text(result: Any) -> str:

@@ -44,10 +44,11 @@ def evaluate(
         out: folder for report.json, report.html and the figures; None writes nothing.
         overwrite: replace a report in `out`.
         **options: of the question. compress: `window_s`, also judge windows of this length in seconds, each scaled by itself;
-            `workers`, processes of one thread each (the result is the same). reconstruct: these, and `level` (the highest when
-            None). generate: `draws`, `seed`, `most`, `by_peak`, `embedder`. translate: `draws`, `seed`, `criteria`,
-            `ground_motion_model`, `im_format`. detect: `label`, `cut_s`, `lead_s`, `tolerance_s`, `seed`. disentangle: `state`,
-            `nuisance`, `group`, `most`, `seed`. The functions that answer say what each is.
+            `utility`, also judge what coding does to picks, peak motion and spectra; `workers`, processes of one thread each (the
+            result is the same). reconstruct: these, and `level` (the highest when None). generate: `draws`, `seed`, `most`,
+            `by_peak`, `embedder`. translate: `draws`, `seed`, `criteria`, `ground_motion_model`, `im_format`. detect: `label`
+            (classes), `picks` (continuous records), `cut_s`, `lead_s`, `tolerance_s`, `seed`. disentangle: `state`, `nuisance`,
+            `group`, `most`, `seed`. The functions that answer say what each is.
 
     Returns:
         The report: a dictionary as in report.json, with a page and text.
@@ -64,7 +65,7 @@ def evaluate(
         raise SeislatentError("a level is asked for by the question reconstruct; compress judges all of them")
     answer: Any = pydoc.locate(QUESTIONS[question])
     known = {name for name, told in inspect.signature(answer).parameters.items() if told.kind is told.KEYWORD_ONLY}
-    own = sorted(known - {"question", "overwrite"})
+    own = sorted(known - {"question", "overwrite"} - ({"level"} if question == "compress" else set()))
     for name in options:
         if name not in own:
             raise SeislatentError(f"{unknown('option', name, own)} (question {question})")

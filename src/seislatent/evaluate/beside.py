@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seislatent.evaluate.bootstrap import summary
 from seislatent.evaluate.judged import Told, ends_of
 from seislatent.evaluate.report import Table
+from seislatent.evaluate.tally import EXACT_DB, Tally
 
 NOTE = (
     "Differences are taken record by record, or draw by draw of the same events: where an interval leaves out 0, the two systems"
@@ -64,6 +65,47 @@ def of_draws(systems: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) 
                 row[measure] = {"mean": a["mean"] - b["mean"], "std": None, "low": low, "high": high}
         found.append(row)
     return found
+
+
+def of_levels(tallies: Mapping[str, Tally], label: NDArray[Any], levels: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+    """Differences of coders with as many levels: by level, of traces in `snr_db`, `eg` and `pg`, of records in `bits_per_sample`.
+
+    Args:
+        tallies: what each did.
+        label: event of each record.
+        levels: those that were asked for, by system.
+    """
+    found = []
+    for one, other in couples(tallies):
+        a, b = tallies[one], tallies[other]
+        if len(a.points[0]) != len(b.points[0]) or list(levels[one]) != list(levels[other]):
+            continue
+        rows, more = _both(
+            list(zip(a.trace_records, a.trace_rows, strict=True)), list(zip(b.trace_records, b.trace_rows, strict=True))
+        )
+        files, others = _both(a.file_records, b.file_records)
+        if not len(rows):
+            continue
+        trace_event, file_event = label[np.array(a.trace_records)[rows]], label[np.array(a.file_records)[files]]
+        points = []
+        for level in levels[one]:
+            point: dict[str, Any] = {"level": level}
+            for measure in ("snr_db", "eg", "pg"):
+                ours, theirs = a.values(measure, level)[rows], b.values(measure, level)[more]
+                gap = np.where(np.maximum(ours, theirs) < EXACT_DB, ours - theirs, np.nan)  # what is exact has no ratio
+                there = np.isfinite(gap)
+                point[measure] = summary(gap[there], trace_event[there]).plain() if there.any() else None
+            spent = a.file_bits(level)[files] - b.file_bits(level)[others]
+            points.append(point | {"bits_per_sample": summary(spent, file_event).plain()})
+        found.append({"system": one, "than": other, "points": points})
+    return found
+
+
+def _both(one: Sequence[Any], other: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of what both hold."""
+    there = {key: place for place, key in enumerate(other)}
+    places = [(place, there[key]) for place, key in enumerate(one) if key in there]
+    return tuple(np.array(places, np.int64).reshape(-1, 2).T)  # type: ignore[return-value]
 
 
 def table(differences: Sequence[Mapping[str, Any]], heads: Mapping[str, str], caption: str, form: str = "+.3f") -> Table:

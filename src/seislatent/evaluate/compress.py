@@ -28,6 +28,7 @@ from seislatent.data.records import Records, open_records
 from seislatent.data.splits import SPLITS, events, split_by_event
 from seislatent.errors import SeislatentError, unknown
 from seislatent.evaluate.baselines import follows, try_baseline
+from seislatent.evaluate.beside import of_levels
 from seislatent.evaluate.bootstrap import DRAWS, SHARE
 from seislatent.evaluate.compress_page import page
 from seislatent.evaluate.report import Report, may_write
@@ -119,13 +120,15 @@ def _result(
     """What report.json holds, but for the question's own words; counts are those of the first codec."""
     first = next((tallies[name] for name, model in named.items() if is_codec(model)), next(iter(tallies.values())))
     here = np.unique(first.trace_records)
+    systems = _systems(named, tallies, label, records, level, question)
     return {
         "question": question,
         "records": len(here),
         "events": len(np.unique(label[here])),
         "traces": len(first.points),
         "hours": first.seconds / 3600,
-        "systems": _systems(named, tallies, label, records, level, question),
+        "systems": systems,
+        "differences": of_levels(tallies, label, {name: [p["level"] for p in told["points"]] for name, told in systems.items()}),
         "skipped": dict(sorted(first.skipped.items())),
         "silent_windows": first.silent_windows,
         "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seislatent.evaluate.beside import NOTE
 from seislatent.evaluate.compress_figures import beside, curve, examples, fits, utility_curves, worst
 from seislatent.evaluate.report import Picture, Report, Section, Table
 from seislatent.evaluate.tally import EXACT_DB
@@ -29,6 +30,8 @@ def page(result: dict[str, Any], named: Mapping[str, Any], tallies: Mapping[str,
         " unit variance, each channel by itself, at the codec's rate. Own rate: the decoded file against the record as it was, with"
         " all that lies above half the codec's rate. Brackets: 95 % interval of the mean when whole events are drawn again."
     )
+    if result["differences"]:
+        rates.parts += [_differences(result["differences"]), NOTE]
     sections = [Section(heading="What was asked", parts=_asked(result)), rates]
     lossy = {name: told for name, told in systems.items() if not exact(told)}
     level = {name: told["points"][(len(told["points"]) - 1) // 2]["level"] for name, told in lossy.items()}
@@ -82,6 +85,16 @@ def _number(told: Mapping[str, Any] | None, form: str, spread: bool = False) -> 
     text = format(told["mean"], form)
     text += f" ± {told['std']:{form}}" if spread else ""
     return text + (f" [{told['low']:{form}}, {told['high']:{form}}]" if told["low"] is not None else "")
+
+
+def _differences(found: Sequence[Mapping[str, Any]]) -> Table:
+    rows = []
+    for pair in found:
+        for point in pair["points"]:
+            told = ["-" if point[m] is None else _number(point[m], "+.2f") for m in ("bits_per_sample", "snr_db", "eg", "pg")]
+            rows.append([pair["system"], pair["than"], str(point["level"]), *told])
+    heads = ["system", "less", "level", "file, bit/sample", "SNR, dB", "EG", "PG"]
+    return Table(heads=heads, rows=rows, caption="Differences of pairs of coders on the same traces, level by level")
 
 
 def _goodness(systems: Mapping[str, Any]) -> Table:

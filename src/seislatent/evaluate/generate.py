@@ -19,6 +19,7 @@ from torch import Tensor
 
 from seislatent import __version__
 from seislatent.errors import SeislatentError
+from seislatent.evaluate.beside import of_values
 from seislatent.evaluate.bootstrap import DRAWS, SHARE
 from seislatent.evaluate.generated import RealRecords, drawn, records_of
 from seislatent.evaluate.measured import Measured, measured
@@ -35,6 +36,8 @@ from seislatent.systems.base import Embedder, Sampler
 BANDS = 16
 NEIGHBOURS, PERMUTATIONS, CANDIDATES, MAX_SHIFT_S = 5, 199, 20, 5.0
 COMPONENTS = ("Z", "H1", "H2")
+COMPARED = ("abs_ln_ratio_SA", "abs_ln_ratio_EAS", "calibration_SA")
+"""Measures of which pairs of systems are told apart: those with a value per record."""
 PAIRS = (("Z", "H1"), ("Z", "H2"), ("H1", "H2"))
 
 
@@ -85,7 +88,7 @@ def generate(
         made[name] = drawn(model, name, real, draws, torch.Generator().manual_seed(seed))
         told[name], kept[name] = _told(made[name], real, training, getattr(embedder, "system", embedder), seed)
         told[name]["told"] = list(model.told(real.circumstances())) if hasattr(model, "told") else []
-    result = _result(told, real, training) | {
+    result = _result(told, {name: one["values"] for name, one in kept.items()}, real, training) | {
         "draws": draws, "seed": seed, "data": [str(data)] if isinstance(data, str | Path) else [str(d) for d in data],
         "split": split, "version": __version__, "command": asked(),
     }  # fmt: skip
@@ -97,11 +100,11 @@ def generate(
     return report
 
 
-def _result(told: dict[str, Any], real: RealRecords, training: RealRecords | None) -> dict[str, Any]:
+def _result(told: dict[str, Any], values: dict[str, Any], real: RealRecords, training: RealRecords | None) -> dict[str, Any]:
     """report.json, but for how it was asked."""
     return {
         "question": "generate", "records": len(real.x), "events": len(np.unique(real.events)), "systems": told,
-        "real": metrics_of(_coherences(real.x, real.rate_hz), real.events),
+        "differences": of_values(values, real.events), "real": metrics_of(_coherences(real.x, real.rate_hz), real.events),
         "training_records": 0 if training is None else len(training.x), "physical": real.physical, "quantity": real.quantity,
         "sampling_rate_hz": real.rate_hz, "samples": real.x.shape[-1], "bands_hz": [list(b) for b in bands(real)],
         "skipped": real.left_out, "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"},
@@ -140,7 +143,12 @@ def _told(
     values = {**rows[1], **_coherences(first, real.rate_hz)}
     values |= {f"{name}_gap": values[name] - value for name, value in _coherences(real.x, real.rate_hz).items()}
     told |= metrics_of(values, events)
-    kept: dict[str, Any] = {"measured": found, "spectra": made, "real_spectra": true}
+    kept: dict[str, Any] = {
+        "values": {m: values[m] for m in COMPARED if m in values},
+        "measured": found,
+        "spectra": made,
+        "real_spectra": true,
+    }
     if training is not None:
         memory = memorisation(
             first.float(), real.x.float(), training.x.float(), real.rate_hz, generator, max_shift_s=MAX_SHIFT_S,

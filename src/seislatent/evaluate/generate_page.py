@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seislatent.evaluate.generated import RealRecords
 from seislatent.evaluate.report import COLOURS, MARKERS, Picture, Report, Section, Table
-from seislatent.evaluate.translate_page import by_measure, by_period, calibration, number
+from seislatent.evaluate.translate_page import by_measure, by_period, calibration, compared, number
 
 ROWS = {
     "frechet_Z": "Fréchet distance of log spectra, Z", "frechet_H1": "H1", "frechet_H2": "H2",
@@ -40,7 +40,7 @@ def page(result: Mapping[str, Any], made: Mapping[str, Tensor], real: RealRecord
     systems = result["systems"]
     sections = [
         Section(heading="What was asked", parts=_asked(result)),
-        Section(heading="Numbers", parts=[_numbers(result), NOTE]),
+        Section(heading="Numbers", parts=[_numbers(result), *compared(result), NOTE]),
         Section(heading="Spectra", parts=[_spectra(kept, result["bands_hz"]), _distances(systems)]),
     ]
     found = {name: one["measured"] for name, one in kept.items() if one["measured"] is not None}

@@ -100,6 +100,6 @@ def ends_of(drawn: Tensor) -> tuple[float | None, float | None]:
 
 def ratio(part: Tensor, whole: Tensor, events: NDArray[Any]) -> Told:
     """Sum over sum of records, such as a share or a precision; None where there is nothing to divide by."""
-    w = weights(events)
+    w, part, whole = weights(events), part.double(), whole.double()
     std = float(part.std(correction=0)) if bool((whole == 1).all()) else None
     return told(part.sum() / whole.sum(), (w @ part) / (w @ whole), events, std)

@@ -77,6 +77,11 @@ class Tally:
         points = (p[level - 1] for p in self.points)
         return np.array([getattr(p if measure in ("eg", "pg") else getattr(p, of), measure) for p in points])
 
+    def file_bits(self, level: int) -> NDArray[np.float64]:
+        """Bits per sample of every record's file at a level [record], all bytes counted."""
+        sizes = np.array([sizes[level - 1] for sizes in self.file_bytes])
+        return 8 * sizes / np.array(self.durations_s) / np.array(self.rates_hz)
+
     def worst(self, level: int) -> list[int]:
         """The ten traces with the least signal-to-noise ratio, from the worst on."""
         return np.argsort(self.values("snr_db", level), kind="stable")[:WORST].tolist()

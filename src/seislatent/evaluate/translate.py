@@ -25,6 +25,7 @@ from torch import Tensor
 from seislatent import __version__
 from seislatent.errors import SeislatentError, unknown
 from seislatent.evaluate import criteria as limits
+from seislatent.evaluate.beside import of_values
 from seislatent.evaluate.bootstrap import DRAWS, SHARE
 from seislatent.evaluate.measured import Measured, measured, table
 from seislatent.evaluate.pairs import PairRecords, pairs_of
@@ -39,6 +40,8 @@ from seislatent.systems.base import Translator
 
 log = logging.getLogger(__name__)
 
+COMPARED = ("eg", "pg", "anderson", "abs_ln_ratio_SA", "abs_ln_ratio_EAS", "calibration_SA", "low_frequency_error")
+"""Measures of which pairs of systems are told apart."""
 EXAMPLES = 3
 """Worst records that are drawn; the best one stands beside them."""
 
@@ -104,11 +107,13 @@ def translate(
     records = pairs_of(data, split)
     tallies, floor = _tried(named, records, draws, seed)
     against = against_models(records.table, records.scale, next(iter(tallies.values())).parts, ground_motion_model)
-    told = {name: _told(tally, records, against, rules) for name, tally in tallies.items()}
+    both = {name: _told(tally, records, against, rules) for name, tally in tallies.items()}
+    told = {name: one for name, (one, _) in both.items()}
+    values = {name: {m: value for m, value in found.items() if m in COMPARED} for name, (_, found) in both.items()}
     known = int(np.isfinite(records.scale).sum())
     result = {
         "question": "translate", "records": len(records.rows), "events": len(np.unique(records.events)), "systems": told,
-        "floor": metrics_of(floor, records.events),
+        "differences": of_values(values, records.events), "floor": metrics_of(floor, records.events),
         "records_in_si": known, "draws": draws, "seed": seed, "data": [str(records.store.path)], "split": split,
         "band_hz": list(records.band_hz), "baseline_correction": str(Baseline()),
         "ground_motion_model": against.plain(), "criteria": {"name": rules.name, "about": rules.about},
@@ -252,8 +257,10 @@ def _places(found: Measured, start: str) -> list[int]:
 # -- numbers ----------------------------------------------------------------------------------------------------------------------
 
 
-def _told(tally: Tally, records: PairRecords, against: Against, rules: limits.Criteria) -> dict[str, Any]:
-    """A system's part of report.json."""
+def _told(
+    tally: Tally, records: PairRecords, against: Against, rules: limits.Criteria
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    """A system's part of report.json, and its values [record]."""
     from seislatent.evaluate.residuals import by_measure, correlations, worst
 
     found = Measured.joined(tally.parts)
@@ -269,7 +276,7 @@ def _told(tally: Tally, records: PairRecords, against: Against, rules: limits.Cr
     told["against_model"] = against.of(found, records.events)
     told["worst"] = worst(found, values, records.events, records.table)
     told["told"] = tally.told
-    return told
+    return told, {**values, **flat}
 
 
 def _tables(folder: Path, tallies: dict[str, Tally], records: PairRecords, im_format: str) -> list[str]:

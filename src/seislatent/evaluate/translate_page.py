@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from seislatent.evaluate.beside import table
 from seislatent.evaluate.measured import Measured
 from seislatent.evaluate.report import COLOURS, MARKERS, Picture, Report, Section, Table
 from seislatent.evaluate.residuals import Against, distance_km, mean_of, spread
@@ -43,7 +44,7 @@ def page(result: Mapping[str, Any], tallies: Mapping[str, Any], records: Any, ag
     sections = [
         Section(heading="What was asked", parts=_asked(result)),
         Section(heading="Verdict", parts=[verdicts(systems), *_limits(systems)]),
-        Section(heading="Numbers", parts=[_numbers(result), NOTE, _fits(tallies, result["band_hz"])]),
+        Section(heading="Numbers", parts=[_numbers(result), *compared(result), NOTE, _fits(tallies, result["band_hz"])]),
         Section(heading="By measure", parts=[by_period(found, records.events), *(by_measure(n, t) for n, t in systems.items())]),
     ]
     if result["draws"] > 1:
@@ -65,6 +66,12 @@ NOTE = (
     " share within draws is of periods up to that of the corner. Means count every record alike; the bias by measure, below, weighs"
     " events."
 )
+
+
+def compared(result: Mapping[str, Any]) -> list[Table]:
+    """Pairs of systems; none where one alone is judged."""
+    caption = "Differences of pairs of systems on the same records, with the same events drawn for both"
+    return [table(result["differences"], FIRST, caption, "+.2f")] if result["differences"] else []
 
 
 def _asked(result: Mapping[str, Any]) -> list[str | Table | Picture]:

@@ -38,7 +38,7 @@ Compare = Callable[[Waveform], Callable[[Waveform], Mapping[str, float]]]
 """Takes an original, and gives what tells of a decoded one some numbers: `utility.against`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Errors:
     """Of one trace scaled so that the reference has zero mean and unit variance."""
 
@@ -50,7 +50,7 @@ class Errors:
     """10 log10 of the reference's energy, mean removed, over the error's; -10 log10 of `mse`. An exact trace counts 300 dB."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
     """One trace at one level."""
 
