@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from seislatent.batch import Batch
 from seislatent.errors import SeislatentError
 from seislatent.systems.base import Annotator, Pick, Picker, System, Turn
+from seislatent.systems.features.arrivals import picked
 from seislatent.systems.features.hits import Hits, best_threshold, hits, spread
 from seislatent.waveform import Waveform
 
@@ -147,9 +148,7 @@ class PhasePicker(System, Annotator, Picker):
 
     def pick(self, waveform: Waveform) -> list[Pick]:
         """Picks of a waveform of any length and rate."""
-        from seislatent.systems.features.annotate import picks
-
-        return picks(self, waveform)
+        return picked(self, waveform)
 
     # -- the network --------------------------------------------------------------------------------------------------------------
 
