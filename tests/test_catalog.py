@@ -21,7 +21,7 @@ TINY = {
     "features/autoencoder": {"bottleneck": 17, "first": [4], "maps": 5, "weights": {"waveform": 1.0, "activity": 0.01}},
     "features/classifier": {"encoder": TINY_ENCODER, "labels": ["a", "b", "c"], "kernels": 0, "dense": 6, "bank": 8},
     "features/arrival": {"encoder": TINY_ENCODER, "phases": ["P", "S"], "kernels": 4, "dense": 6},
-    "features/picker": {"widths": [4, 6, 6, 8], "dilations": [1, 2], "level_s": 2.0},
+    "features/picker": {"widths": [4, 6, 6, 8], "dilations": [1, 2], "level_s": 2.0, "samples": 640},
 }
 """A config unlike the defaults for each system, small enough for a test."""
 
