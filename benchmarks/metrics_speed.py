@@ -68,6 +68,8 @@ class Row:
     """Our processor time over that of the bare Fourier transforms, one thread each."""
     over_limit: float | None
     """Our time over that of the least arithmetic."""
+    off: float | None
+    """The largest difference of values from theirs, over their largest value; None where the two mean different things."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,7 @@ def optional(name: str) -> Any:
 
 def row(
     what: str, beside: str, spent: dict[str, float], ours: tuple[str, int], theirs: tuple[str, int], *,
-    wanted: float | None = None, one: tuple[str, str] | None = None, limit_s: float | None = None,
+    wanted: float | None = None, one: tuple[str, str] | None = None, limit_s: float | None = None, off: float | None = None,
 ) -> Row:  # fmt: skip
     """Of seconds by name: names of ours and theirs, each with its number of records, and of what one thread took."""
     own = spent[ours[0]] / ours[1]
@@ -143,6 +145,7 @@ def row(
         wanted=wanted,
         over_transforms=spent[one[0]] / spent[one[1]] if one else None,
         over_limit=own / limit_s if limit_s else None,
+        off=off,
     )
 
 
@@ -179,9 +182,14 @@ def misfits(bench: Bench) -> Iterator[Row]:
             for band in bands_of(y.to(dtype), frequencies)
         )  # fmt: skip
         what = f"EG and PG, {name}, 3 x {samples}, {frequencies} frequencies"
+        found = calls[f"one {name}"]()
+        off = max(
+            float(np.abs(ours[0].numpy() - theirs).max() / theirs.max())
+            for ours, theirs in zip((found.eg, found.pg), calls["obspy"](), strict=True)
+        )
         yield row(
             what, "ObsPy", spent, (name, bench.records), ("obspy", 1),
-            wanted=wanted, one=(f"one {name}", f"one fft {name}"), limit_s=work / bench.flops[name],
+            wanted=wanted, one=(f"one {name}", f"one fft {name}"), limit_s=work / bench.flops[name], off=off,
         )  # fmt: skip
 
 
@@ -334,8 +342,8 @@ def main() -> None:
     print(
         f"Batches of {bench.records}, {threads} threads, {clock} time in ms per record; load {load:.1f} before; products {rates}\n"
     )
-    print("| what | seislatent | beside | theirs | times faster | wanted | over its transforms | over the limit |")
-    print("|---|---:|---|---:|---:|---:|---:|---:|")
+    print("| what | seislatent | beside | theirs | times faster | wanted | over its transforms | over the limit | values off by |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
     rows = []
     for name, part in PARTS.items():
         for found in part(bench) if options.only in (None, name) else ():
@@ -343,7 +351,7 @@ def main() -> None:
             cells = [
                 found.what, number(found.ours_ms, ".3g"), found.beside, number(found.theirs_ms, ".3g"),
                 number(found.times_faster, ".3g"), number(found.wanted, "g"), number(found.over_transforms, ".2g"),
-                number(found.over_limit, ".2g"),
+                number(found.over_limit, ".2g"), number(found.off, ".1e"),
             ]  # fmt: skip
             print(f"| {' | '.join(cells)} |", flush=True)
     if options.out:

@@ -67,8 +67,12 @@ def test_silence_nan_and_bad_input():
     assert found.total[0] > 9.99 and found.total[1:].isnan().all() and found.scores[1:].isnan().all()
     np.testing.assert_allclose(anderson_scores(y[:1], x[:1], RATE).scores, found.scores[:1])  # its neighbours change nothing
     for wrong in ((x[0], x[0, :-1]), (x[0, :1], x[0, :1])):
-        with pytest.raises(SeislatentError, match="one length"):
+        with pytest.raises(SeislatentError, match="one shape"):
             anderson_scores(*wrong, RATE)
+    with pytest.raises(SeislatentError, match="a trace or more"):
+        anderson_scores(x[None][:0], x[None][:0], RATE)
+    with pytest.raises(SeislatentError, match="complex"):
+        anderson_scores(x + 0j, x, RATE)
     with pytest.raises(SeislatentError, match="band from"):
         anderson_scores(x, x, RATE, bands_hz=[(2.0, 1.0)])
     with pytest.raises(SeislatentError, match="sampling rate"):

@@ -68,5 +68,14 @@ def test_silence_is_as_stated():
 def test_bad_input_is_told():
     with pytest.raises(SeislatentError, match="NaN"):
         envelope(torch.tensor([0.0, math.nan]), RATE)
+    with pytest.raises(SeislatentError, match="no traces"):
+        envelope(torch.zeros(0, 4), RATE)
     with pytest.raises(SeislatentError, match="resample"):
         envelope_scores(torch.zeros(3), torch.zeros(4), RATE)
+
+
+@pytest.mark.parametrize("level", [1e38, 1.0, 1e-38])
+def test_envelopes_at_any_level_of_float32(level):
+    t = torch.arange(400) / 400
+    found = envelope(level * torch.cos(2 * math.pi * 20 * t), RATE)
+    torch.testing.assert_close(found / level, torch.ones(400), rtol=1e-4, atol=0)

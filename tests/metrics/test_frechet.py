@@ -153,3 +153,14 @@ def test_bad_input_is_told():
             log_spectra(samples, rate, band)
     with pytest.raises(SeislatentError, match="bands from"):
         logarithmic_bands(2, 1, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_features_whose_squares_are_none_are_told(dtype):
+    x = torch.ones(5, 2, dtype=dtype)
+    bad = x.clone()
+    bad[3, 1] = torch.inf if dtype == torch.float32 else 1e200
+    with pytest.raises(SeislatentError, match=r"1 records hold NaN, infinity .* record 3"):
+        frechet_distance(bad, x)
+    with pytest.raises(SeislatentError, match="in 0 sets"):
+        frechet_distance(torch.ones(0, 5, 2), torch.ones(0, 5, 2))

@@ -137,6 +137,7 @@ def test_counts_are_taken_in_float64():
     [
         (torch.zeros(2, 5), torch.zeros(2, 6), RATE, "resample"),
         (torch.zeros(2, 0), torch.zeros(2, 0), RATE, "no samples"),
+        (torch.zeros(0, 5), torch.zeros(0, 5), RATE, "no traces"),
         (torch.tensor([[0.0, math.nan]]), torch.zeros(1, 2), RATE, "1 of 1 traces of the estimate"),
         (torch.zeros(1, 2), torch.tensor([[0.0, math.inf]]), RATE, "of the reference"),
         (torch.zeros(1, 2), torch.zeros(1, 2), 0.0, "0.0 Hz"),
@@ -150,3 +151,10 @@ def test_bad_input_is_told(x, y, rate, said):
             measure(x, y, rate)
     with pytest.raises(SeislatentError, match="largest shift"):
         correlation(torch.zeros(2), torch.zeros(2), RATE, max_shift_s=-1.0)
+
+
+def test_the_largest_samples_of_float32_have_a_correlation():
+    y = torch.full((1, 400), 3e38)
+    y[:, ::3] = 2e38
+    found = correlation(y, y, RATE)
+    assert found.at_zero.item() == pytest.approx(1) and found.lag == 0

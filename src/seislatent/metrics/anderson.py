@@ -68,13 +68,16 @@ def anderson_scores(
     The filter is a Butterworth band-pass of order 2 run twice (zero phase), in the frequency domain between zeros.
 
     Raises:
-        SeislatentError: shapes differ, fewer than 2 samples, a rate that is not positive, a band that is none.
+        SeislatentError: shapes differ, no traces, fewer than 2 samples, complex samples, a rate that is not positive, a band that
+            is none.
     """
-    if estimate.shape != reference.shape or estimate.ndim < 1 or estimate.shape[-1] < 2:
+    if estimate.shape != reference.shape or estimate.ndim < 1 or estimate.shape[-1] < 2 or not estimate.numel():
         raise SeislatentError(
             f"cannot score an estimate of shape {tuple(estimate.shape)} against a reference of shape {tuple(reference.shape)}:"
-            " give one length, 2 samples or more"
+            " give one shape, a trace or more, 2 samples or more"
         )
+    if estimate.is_complex() or reference.is_complex():
+        raise SeislatentError("cannot score complex records: give real samples")
     if not (np.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
         raise SeislatentError(f"records at {sampling_rate_hz} Hz: give a positive sampling rate")
     both = torch.stack([estimate.to(torch.float64), reference.to(torch.float64)])

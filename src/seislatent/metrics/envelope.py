@@ -44,7 +44,9 @@ def envelope(x: Shaped[Tensor, "*trace time"], sampling_rate_hz: float) -> Float
 
     The rate does not enter. Raises SeislatentError where a sample is not finite or there is none.
     """
-    return analytic_signal(checked(x, sampling_rate_hz)).abs()
+    x = checked(x, sampling_rate_hz)
+    # over the peak and times it again: the sums of a transform may leave the range of float32
+    return analytic_signal(unit_peak(x)).abs() * x.abs().amax(-1, keepdim=True)
 
 
 def envelope_scores(estimate: Tensor, reference: Shaped[Tensor, "*trace time"], sampling_rate_hz: float) -> EnvelopeScores:

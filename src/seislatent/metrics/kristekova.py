@@ -103,7 +103,7 @@ def kristekova(
     the band, the rate or a parameter makes no sense.
     """
     names = _checked_names(quantities, normalization, best, exponent)
-    x, y = checked_pair(estimate, reference, sampling_rate_hz)
+    x, y = checked_pair(estimate, reference, sampling_rate_hz, empty=True)
     if x.shape[-1] < 2:
         raise SeislatentError(f"traces of {x.shape[-1]} sample have no frequencies: give at least 2")
     shape = x.shape

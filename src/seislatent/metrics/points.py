@@ -16,6 +16,9 @@ from seislatent.errors import SeislatentError
 CHUNK = 1 << 24
 """Values of float64 worked on at once: 128 MiB."""
 
+LARGEST = 1e150
+"""What features may reach: beyond, squares leave the range of float64."""
+
 Labels = Sequence[Any] | Tensor | np.ndarray[Any, Any]
 """One name or number per record: its event, its state, its station."""
 
@@ -37,22 +40,25 @@ def checked_sets(*sets: Tensor, names: Sequence[str], least: int = 1) -> tuple[l
                 f"{name} of shape {tuple(points.shape)} on {points.device} cannot stand beside {names[0]} of shape"
                 f" {tuple(sets[0].shape)} on {sets[0].device}: all axes but that of records must be the same"
             )
-        if points.shape[-2] < least or not points.shape[-1]:
+        if points.shape[-2] < least or not points.numel():
             raise SeislatentError(
-                f"{name}: {points.shape[-2]} records of {points.shape[-1]} features: at least {least} records and one feature are"
-                " needed"
+                f"{name}: {points.shape[-2]} records of {points.shape[-1]} features in {math.prod(points.shape[:-2])} sets: at"
+                f" least {least} records, one feature and one set are needed"
             )
         one = points.reshape(math.prod(points.shape[:-2]), *points.shape[-2:])
         bad = [int(i) for part in one for i in _rows_not_finite(part)]
         if bad:
-            raise SeislatentError(f"{name}: {len(bad)} records hold NaN or infinity (first: record {bad[0]}): leave them out")
+            raise SeislatentError(
+                f"{name}: {len(bad)} records hold NaN, infinity or more than {LARGEST:g}, whose square is none (first: record"
+                f" {bad[0]}): leave them out"
+            )
         flat.append(one)
     return flat, tuple(sets[0].shape[:-2])
 
 
 def _rows_not_finite(points: Tensor) -> Tensor:
     step = _rows(points.shape[1])
-    fine = torch.cat([torch.isfinite(points[i : i + step]).all(1) for i in range(0, len(points), step)])
+    fine = torch.cat([(points[i : i + step].to(torch.float64).abs() <= LARGEST).all(1) for i in range(0, len(points), step)])
     return (~fine).nonzero()[:, 0]
 
 

@@ -108,7 +108,7 @@ def correlation(
         raise SeislatentError(f"a largest shift of {max_shift_s} s: give a number of seconds from 0 up")
     most = n - 1 if max_shift_s is None else min(n - 1, int(max_shift_s * sampling_rate_hz + 1e-9))
     flat = constant(x) | constant(y)
-    x, y = (unit_peak(v - v.mean(-1, keepdim=True)) for v in (x, y))
+    x, y = (unit_peak(v - v.mean(-1, keepdim=True)) for v in (unit_peak(x), unit_peak(y)))
     at_every = cross_correlation(x, y, most)
     energy = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     at_every = (at_every / energy.where(~flat, 1.0)[..., None]).clamp(-1, 1).where(~flat[..., None], 0.0)
@@ -151,26 +151,30 @@ def unit_peak(x: Float[Tensor, "*trace time"]) -> Float[Tensor, "*trace time"]:
     return x / peak.where(peak > 0, 1.0)
 
 
-def checked_pair(estimate: Tensor, reference: Tensor, sampling_rate_hz: float) -> tuple[Tensor, Tensor]:
+def checked_pair(estimate: Tensor, reference: Tensor, sampling_rate_hz: float, *, empty: bool = False) -> tuple[Tensor, Tensor]:
     """Both in float64 if either is (integers count as float64), else in float32.
 
-    Raises SeislatentError where they cannot be compared: other shapes or devices, a sample that is not finite, no samples, no rate.
+    Raises SeislatentError where they cannot be compared: other shapes or devices, a sample that is not finite, no samples, no rate,
+    or, unless `empty`, no traces.
     """
     _check_alike(estimate, reference)
-    x, y = checked(estimate, sampling_rate_hz, "estimate"), checked(reference, sampling_rate_hz, "reference")
+    x, y = (checked(v, sampling_rate_hz, name, empty=empty) for v, name in ((estimate, "estimate"), (reference, "reference")))
     dtype = torch.promote_types(x.dtype, y.dtype)
     return x.to(dtype), y.to(dtype)
 
 
-def checked(x: Tensor, sampling_rate_hz: float, name: str = "signal") -> Tensor:
+def checked(x: Tensor, sampling_rate_hz: float, name: str = "signal", *, empty: bool = False) -> Tensor:
     """A signal [*trace time] in float32 where it is of 32 bits or fewer, in float64 where it is double or whole numbers.
 
-    Raises SeislatentError where a sample is not finite, there are no samples, or the rate is not a positive number.
+    Raises SeislatentError where a sample is not finite, there are no samples or (unless `empty`) no traces, or the rate is not a
+    positive number.
     """
     _check_rate(sampling_rate_hz)
     _check_real(x, name)
     if x.ndim < 1 or not x.shape[-1]:
         raise SeislatentError(f"the {name} of shape {tuple(x.shape)} has no samples: give [..., time]")
+    if not (x.numel() or empty):
+        raise SeislatentError(f"the {name} of shape {tuple(x.shape)} has no traces: give one or more")
     fine = torch.isfinite(x).all(-1).flatten()
     if not fine.all():
         raise SeislatentError(
