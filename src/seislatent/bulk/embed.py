@@ -241,7 +241,7 @@ def _pieces(source: WindowSource, cut: Cut) -> list[tuple[int, int]]:
 
 def _digest(about: dict[str, Any], source: WindowSource, pieces: Sequence[tuple[int, int]]) -> str:
     """Changes with whatever the features depend on."""
-    told = json.dumps([about, pieces, source.names()], sort_keys=True, default=str)
+    told = json.dumps([about, pieces, source.paths, source.names()], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -213,7 +213,10 @@ def _append_table(path: Path, parts: Sequence[Path]) -> None:
 
 
 def moments(array: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean and standard deviation [2 feature], block by block; a feature that does not change has a deviation of 1."""
+    """Mean and standard deviation [2 feature], block by block; a feature that hardly changes, by 1e-3 of its mean, has 1 for it.
+
+    So what counts for little anyway does not cost the products of single precision their digits.
+    """
     count, mean, square = 0, np.zeros(array.shape[1]), np.zeros(array.shape[1])
     for _, block in blocks(array):  # sums of squares about the mean so far (Chan, Golub and LeVeque 1983)
         x = block.astype(np.float64)
@@ -224,7 +227,7 @@ def moments(array: NDArray[np.float32]) -> NDArray[np.float64]:
         mean += apart * len(x) / whole
         count = whole
     deviation = np.sqrt(square / max(count, 1))
-    return np.stack([mean, np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30), deviation, 1.0)])
+    return np.stack([mean, np.where(deviation > 1e-3 * np.maximum(np.abs(mean), 1e-30), deviation, 1.0)])
 
 
 def norms(block: NDArray[np.float32], level: NDArray[np.float64]) -> NDArray[np.float32]:

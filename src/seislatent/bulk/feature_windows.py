@@ -16,6 +16,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ class WindowSource:
 
     def __init__(self, path: str | Path | Sequence[str | Path]) -> None:
         paths = [path] if isinstance(path, str | Path) else list(path)
+        self.paths = [str(Path(p).resolve()) for p in paths]
         self.sets: list[Records] = []
         self.files: list[GatheredFiles | None] = []
         self.notes: list[str] = []
@@ -160,9 +162,12 @@ class WindowSource:
             SeislatentError: it cannot be read, or has none of Z, N and E.
         """
         stretch, begin, end = self._stretch(i)
-        files = self.files[int(self.table["set"].iloc[i])] is not None
-        starts = _starts(stretch.start_ns, begin, end, cut.hop_s, on_grid=files and stretch.start_ns != 0)
-        return _cut(stretch, begin, starts, cut)
+        grid = self._on_grid(i)
+        return _cut(stretch, begin, _starts(stretch.start_ns, begin, end, cut.hop_s, on_grid=grid), cut, on_grid=grid)
+
+    def _on_grid(self, i: int) -> bool:
+        """Whether windows of a record begin at multiples of the hop since 1970."""
+        return self.files[int(self.table["set"].iloc[i])] is not None and bool(self.table["start_ns"].iloc[i] != 0)
 
     def _stretch(self, i: int) -> tuple[Waveform, float, float]:
         """A record with its context, its rows Z, N, E (NaN where missing), and where it begins and ends therein, in s."""
@@ -254,7 +259,7 @@ def _joined(parts: Sequence[Waveform], rate: float) -> Waveform:
 def windows_at(source: WindowSource, i: int, first_s: NDArray[np.float64], cut: Cut) -> Windows:
     """Windows that begin at given times in s from the beginning of a record, before it too; as `WindowSource.windows` else."""
     stretch, begin, _ = source._stretch(i)
-    return _cut(stretch, begin, begin + np.asarray(first_s, float), cut)
+    return _cut(stretch, begin, begin + np.asarray(first_s, float), cut, on_grid=source._on_grid(i))
 
 
 def _starts(start_ns: int, begin: float, end: float, hop_s: float, *, on_grid: bool) -> NDArray[np.float64]:
@@ -266,11 +271,23 @@ def _starts(start_ns: int, begin: float, end: float, hop_s: float, *, on_grid: b
     return np.asarray(begin + (first - origin) / 1e9, np.float64)
 
 
-def _cut(stretch: Waveform, begin: float, starts: NDArray[np.float64], cut: Cut) -> Windows:
+def _anchor(start_ns: int, rate_in: float, rate: float) -> int:
+    """The input sample that stands on, or soonest after, a multiple of the output interval since 1970.
+
+    Resampled from there, the same samples give the same windows wherever a file was cut.
+    """
+    period = int(Fraction(rate_in / rate).limit_denominator(512).numerator)
+    at = start_ns + np.round(np.arange(min(period, 512)) * 1e9 / rate_in).astype(np.int64)
+    return int(np.argmin((at + 500) % round(1e9 / rate) // 1000))  # to the microsecond
+
+
+def _cut(stretch: Waveform, begin: float, starts: NDArray[np.float64], cut: Cut, *, on_grid: bool) -> Windows:
     """The windows that begin at `starts` s of a stretch; `begin` is where the record begins therein."""
     rate_in, rate = stretch.sampling_rate_hz, cut.sampling_rate_hz
     low, high = (float(starts.min()), float(starts.max())) if len(starts) else (begin, begin)
     first = min(max(0, round((low - CONTEXT_S) * rate_in)), stretch.data.shape[1])
+    if on_grid:
+        first += _anchor(stretch.start_ns + round(first * 1e9 / rate_in), rate_in, rate)
     last = max(first, min(stretch.data.shape[1], round((high + cut.samples / rate + CONTEXT_S) * rate_in)))
     start_s = first / rate_in
     raw = stretch.data[:, first:last]

@@ -26,8 +26,8 @@ from seislatent.errors import SeislatentError
 from seislatent.io.event_fields import iso
 
 By = Literal["standard", "whitened", "plain"]
-SHIFTS = 8
-"""Positions of the time asked for within the windows that are looked for."""
+SHIFTS = 32
+"""Positions of the time asked for within the windows that are looked for: of 27 s, every 0.4 s."""
 FROM, TO = 0.1, 0.6
 """The first and last of them, as shares of a window: an onset stands so early in what it is compared with."""
 AXES, SAMPLE = 128, 8192
@@ -50,12 +50,13 @@ class Hits:
 def search(
     store: Features | str | Path,
     model: Any,
-    like: str | Path,
+    like: str | Path | Sequence[str | Path],
     *,
     at: str | None = None,
     station: str | None = None,
     top: int = 50,
     by: By = "standard",
+    shifts: int = SHIFTS,
     device: str | None = None,
 ) -> pd.DataFrame:
     """The `top` windows most like a record: rank, distance, time and the columns of the store's table.
@@ -69,6 +70,7 @@ def search(
         station: network and station, NET.STA, where `like` holds several.
         top: hits at most. Hits of one sensor that are nearer to each other than half a window count as one, the nearest.
         by: how features are compared: standardised, whitened (principal axes of the store at unit variance), or as they are.
+        shifts: windows that are taken around `at`.
         device: where the product is made; cuda where there is one, if None.
 
     Raises:
@@ -81,7 +83,7 @@ def search(
             f" {model.name}, {model.digest}: give the weights it was made with (--system)"
         )
     cut, pool = made_with(features.about)
-    x = query(like, cut, at, station)
+    x = query(like, cut, at, station, shifts)
     found = nearest(features, features_of(model.system, x, pool)[None], top, by=by, device=device)[0]
     return table_of(features, found)
 
@@ -94,7 +96,9 @@ def table_of(features: Features, hits: Hits) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(told), rows.drop(columns="start_ns")], axis=1)
 
 
-def query(like: str | Path, cut: Cut, at: str | None = None, station: str | None = None) -> NDArray[np.float32]:
+def query(
+    like: str | Path | Sequence[str | Path], cut: Cut, at: str | None = None, station: str | None = None, shifts: int = SHIFTS
+) -> NDArray[np.float32]:
     """The windows [window 3 time] that stand for what is looked for.
 
     Raises:
@@ -129,7 +133,7 @@ def query(like: str | Path, cut: Cut, at: str | None = None, station: str | None
         span = f"{iso(int(starts.min()))} to {iso(int(ends.max()))}"
         raise SeislatentError(f"{like} holds nothing at {at}: it has records from {span}")
     length_s = cut.samples / cut.sampling_rate_hz
-    first = (ns - int(table["start_ns"].iloc[mine[0]])) / 1e9 - np.linspace(FROM, TO, SHIFTS) * length_s
+    first = (ns - int(table["start_ns"].iloc[mine[0]])) / 1e9 - np.linspace(FROM, TO, shifts) * length_s
     return _given(source, [windows_at(source, int(mine[0]), first, cut)], str(like))
 
 

@@ -2,8 +2,8 @@
 
 The distance is 1 - cosine of the standardised features, from 0 (the same) to 2. Hits of one sensor nearer than half a window
 count as one. What is looked for is the window that begins --like's record; of a longer record say --at which time (UTC), such as
-that of an onset: then windows are taken around it, with the onset at eight places from 0.1 to 0.6 of their length, and the nearest
-counts.
+that of an onset: then windows are taken around it, with the onset at 32 places from 0.1 to 0.6 of their length, and the nearest
+counts. Give all components: a record of the vertical alone is like other such records.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("features", metavar="FEATURES", help="store of features, made by seislatent embed")
-    parser.add_argument("--like", required=True, metavar="FILE", help="what to look for: a file of seismograms, or a record set")
+    parser.add_argument("--like", required=True, metavar="FILE", help="what to look for: seismograms; several files with commas")
     parser.add_argument("--at", metavar="TIME", help="its time in UTC, such as 2014-08-24T00:01:00.5")
     parser.add_argument("--station", metavar="NET.STA", help="station of FILE, where it holds several")
     parser.add_argument("--top", type=int, default=50, metavar="N", help="hits at most (default: 50)")
@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise SeislatentError(f"{out} exists: give another name, or --overwrite")
     store = Features(args.features)
     model = catalog.load(args.system or store.about.get("weights") or store.about.get("model", ""))
-    found = search(store, model, args.like, at=args.at, station=args.station, top=args.top, by=args.by, device=args.device)
+    like = args.like if Path(args.like).exists() else args.like.split(",")
+    found = search(store, model, like, at=args.at, station=args.station, top=args.top, by=args.by, device=args.device)
     if out is not None:
         beside = out.with_name(f".{out.name}.part")
         found.to_csv(beside, index=False)
