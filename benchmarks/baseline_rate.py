@@ -12,9 +12,9 @@ offset and scales as a code file stores them), and for more. The codec is judged
 --at-ratios: bits per sample of whole records at their own rate, one file for each record with all its channels, at 5 to 40 dB: mean
 over records of the payload over all samples, and the mean signal-to-noise ratio of the traces, their means removed.
 
---lossless: bits per sample of the first 200,000 samples of continuous records, and of whole records of events. "whole" is the
-payload as the coder's own format writes it (miniSEED in records of 4096 bytes); Steim is also told without record headers and
-filling.
+--lossless: bits per sample of the first 200,000 samples of a continuous record's longest stretch without a gap, and of whole
+records of events. "whole" is the payload as the coder's own format writes it (miniSEED in records of 4096 bytes); Steim is also
+told without record headers and filling.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ def lossless_records(root: Path) -> Iterator[tuple[str, list[NDArray[np.int32]]]
     """Names and samples."""
     for name, path in (("PFO BHZ, 40 Hz", "anza_19980101/PFO.BHZ.1998.001.mseed"),
                        ("Raspberry Shake, urban", "noise_raspberryshake/SampleHVSRSite08.MSEED")):  # fmt: skip
-        yield name, [read(root / "continuous" / path)[0].data[0, :LOSSLESS_SAMPLES].astype(np.int32)]
+        longest = max((w.data[0] for w in read(root / "continuous" / path)), key=len)  # the file of PFO has 22 stretches
+        yield name, [longest[:LOSSLESS_SAMPLES].astype(np.int32)]
     for name, folder in (
         ("IPOC, 20 Hz, 60 s", "seisbench_cx_pb01_20hz"),
         ("landslides, 20 to 200 Hz, 180 s", "esec_massmovement_3c"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from seislatent.errors import SeislatentError
 from seislatent.evaluate.bootstrap import DRAWS, SHARE
 from seislatent.metrics.detection import event_weights
 
-VALUES = 20_000_000
+VALUES = 5_000_000
 """Weights held at once for an interval."""
 
 
@@ -63,11 +64,24 @@ def places(data: Any) -> list[str]:
 
 def weights(events: NDArray[Any]) -> Tensor:
     """How often each record counts in each draw of events [draw record]; fewer draws where records are many."""
-    return event_weights(events, draws_of(len(events)))
+    times, label = _drawn(events)
+    return times[:, label]
+
+
+def _drawn(events: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    """How often each event counts in each draw [draw event], and the event of each record as a number."""
+    names, label = np.unique(np.asarray(events), return_inverse=True)
+    return _times(len(names), draws_of(len(label))), torch.from_numpy(label.reshape(-1))
+
+
+@lru_cache(maxsize=4)
+def _times(number: int, draws: int) -> Tensor:
+    """The draws of `metrics.detection.event_weights`, by event; kept, for every measure of a report asks for the same ones."""
+    return event_weights(np.arange(number), draws)
 
 
 def draws_of(records: int) -> int:
-    """How often events are drawn again: 1000 times, beyond 20,000 records less often, 100 times at least."""
+    """How often events are drawn again: 1000 times, beyond 5,000 records less often, 100 times at least."""
     return max(100, min(DRAWS, VALUES // max(records, 1)))
 
 
@@ -100,6 +114,8 @@ def ends_of(drawn: Tensor) -> tuple[float | None, float | None]:
 
 def ratio(part: Tensor, whole: Tensor, events: NDArray[Any]) -> Told:
     """Sum over sum of records, such as a share or a precision; None where there is nothing to divide by."""
-    w, part, whole = weights(events), part.double(), whole.double()
+    part, whole = part.double(), whole.double()
     std = float(part.std(correction=0)) if bool((whole == 1).all()) else None
-    return told(part.sum() / whole.sum(), (w @ part) / (w @ whole), events, std)
+    times, label = _drawn(events)
+    above, below = (times @ torch.zeros(times.shape[1], dtype=torch.float64).index_add(0, label, v) for v in (part, whole))
+    return told(part.sum() / whole.sum(), above / below, events, std)
