@@ -71,15 +71,7 @@ def anderson_scores(
         SeislatentError: shapes differ, no traces, fewer than 2 samples, complex samples, a rate that is not positive, a band that
             is none.
     """
-    if estimate.shape != reference.shape or estimate.ndim < 1 or estimate.shape[-1] < 2 or not estimate.numel():
-        raise SeislatentError(
-            f"cannot score an estimate of shape {tuple(estimate.shape)} against a reference of shape {tuple(reference.shape)}:"
-            " give one shape, a trace or more, 2 samples or more"
-        )
-    if estimate.is_complex() or reference.is_complex():
-        raise SeislatentError("cannot score complex records: give real samples")
-    if not (np.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
-        raise SeislatentError(f"records at {sampling_rate_hz} Hz: give a positive sampling rate")
+    _check(estimate, reference, sampling_rate_hz)
     both = torch.stack([estimate.to(torch.float64), reference.to(torch.float64)])
     n, step_s = both.shape[-1], 1 / sampling_rate_hz
     nyquist = sampling_rate_hz / 2
@@ -109,6 +101,18 @@ def anderson_scores(
     scores = torch.where(good[..., None, None], scores, torch.nan)
     bands = tuple((float(low), float(high)) for low, high in bands_hz)
     return AndersonScores(scores=scores, total=scores.nanmean(-2).nanmean(-1), bands_hz=bands)
+
+
+def _check(estimate: Tensor, reference: Tensor, sampling_rate_hz: float) -> None:
+    if estimate.shape != reference.shape or estimate.ndim < 1 or estimate.shape[-1] < 2 or not estimate.numel():
+        raise SeislatentError(
+            f"cannot score an estimate of shape {tuple(estimate.shape)} against a reference of shape {tuple(reference.shape)}:"
+            " give one shape, a trace or more, 2 samples or more"
+        )
+    if estimate.is_complex() or reference.is_complex():
+        raise SeislatentError("cannot score complex records: give real samples")
+    if not (np.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
+        raise SeislatentError(f"records at {sampling_rate_hz} Hz: give a positive sampling rate")
 
 
 def similarity(p: Tensor, q: Tensor) -> Tensor:
