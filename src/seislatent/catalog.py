@@ -28,12 +28,16 @@ from seislatent.shipped import PRESETS, WEIGHTS
 from seislatent.systems.base import System
 from seislatent.systems.codec.eqcodec import EQCodec
 from seislatent.systems.features.autoencoder import Autoencoder
+from seislatent.systems.features.contrastive import Contrastive
 from seislatent.systems.features.heads import ArrivalHead, ClassifierHead
+from seislatent.systems.features.masked import Masked
 from seislatent.systems.features.picker import PhasePicker
 
 SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
     "features/autoencoder": Autoencoder,
+    "features/contrastive": Contrastive,
+    "features/masked": Masked,
     "features/classifier": ClassifierHead,
     "features/arrival": ArrivalHead,
     "features/picker": PhasePicker,
@@ -54,7 +58,9 @@ BASELINES: dict[str, str] = {
 DATASETS: dict[str, str] = {
     "codec_windows": "seislatent.data.codec_windows.CodecWindows",
     "records": "seislatent.data.record_batches.RecordBatches",
+    "record_views": "seislatent.data.record_views.RecordViews",
     "picking": "seislatent.data.picking_windows.PickingWindows",
+    "discrimination": "seislatent.data.discrimination_windows.DiscriminationWindows",
 }
 """Where training records come from: the full name of a class, imported when a run needs it."""
 

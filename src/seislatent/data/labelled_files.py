@@ -1,4 +1,8 @@
-"""The records of a labels.csv and the waveform files beside it, each read when it is asked for."""
+"""The records of a labels.csv and the waveform files beside it, or of subfolders whose names are the labels, read when asked for.
+
+FOLDER: labels.csv, waveform files               one record per line
+FOLDER: earthquake/ and blast/, waveform files   one record per sensor and stretch of time without a long gap
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,9 @@ log = logging.getLogger(__name__)
 MARGIN_S = 5.0
 """Read on either side of what is labelled, for the resampler."""
 
+APART_S = 10.0
+"""Traces of a sensor in a subfolder with a longer gap between them are two records."""
+
 TIMES = ("start_ns", "p_ns", "s_ns", "first_ns", "last_ns")
 """Columns of whole nanoseconds; as floats they would lose 0.1 microseconds."""
 
@@ -33,7 +40,7 @@ FARTHEST_NS = 2**62
 _OURS = frozenset(
     {
         *TIMES, "file", "id", "event", "p_s", "s_s", "p_sample", "s_sample", "reason", "detail", "trace_npts", "trace_channel",
-        "trace_p_arrival_sample", "length_s",
+        "trace_p_arrival_sample", "length_s", "folder",
     }
 )  # fmt: skip
 """Columns of the line, or of all of it without the margin, which a record tells in its own way."""
@@ -46,25 +53,28 @@ class LabelledFiles(Sequence[Waveform]):
     `trace_label_end_sample` say where it lies, `trace_p_arrival_sample` and `trace_s_arrival_sample` where the arrivals are.
 
     Args:
-        path: the CSV file, or a folder with labels.csv; waveform files lie in that folder at any depth.
+        path: the CSV file, or a folder with labels.csv, or one whose subfolders are the classes; waveform files lie in it at any
+            depth.
         window_s: length of a record whose line has none.
         before_p_s: where a line has P and no start, its record begins so long before P.
         components: of every record, such as ZNE or Z.
+        whole: records are all that there is, `window_s` at most, and one that lacks components is its vertical alone.
 
     Raises:
         SeislatentError: labels.csv is missing or unusable.
     """
 
-    def __init__(self, path: Path, *, window_s: float, before_p_s: float, components: str) -> None:
+    def __init__(self, path: Path, *, window_s: float, before_p_s: float, components: str, whole: bool = False) -> None:
         self.table_path = _labels_in(path) if path.is_dir() else path
-        self.window_s, self.before_p_s, self.components = window_s, before_p_s, components
-        lines = read_labels(self.table_path)
+        self.window_s, self.before_p_s, self.components, self.whole = window_s, before_p_s, components, whole
+        by_folder = not self.table_path.exists() and len(subfolders(path)) > 1
+        lines = pd.DataFrame() if by_folder else read_labels(self.table_path)
         self.archive = Archive(self.table_path.parent, leave_out=[self.table_path])
         index = self.archive.table
         codes = index[["network", "station", "location", "channel"]].to_numpy()
         self._traces = index.assign(trace_id=[".".join(map(str, c)) for c in codes])
         self._of_file = {str(name): rows for name, rows in self._traces.groupby("file").indices.items()}
-        self.metadata = self._completed(lines)
+        self.metadata = self._completed(_lines_of_folders(path, self._traces) if by_folder else lines)
 
     def __len__(self) -> int:
         return len(self.metadata)
@@ -74,7 +84,9 @@ class LabelledFiles(Sequence[Waveform]):
         rows = [{str(k): v for k, v in row.items()} for row in lines.to_dict("records")]
         found = [row if row["reason"] else self._found(row) for row in rows]
         done = pd.DataFrame([{k: v for k, v in row.items() if k not in TIMES} for row in found])
-        done["trace_name"] = [f"{self.table_path.name}:{line}" for line in done["line"]]
+        name = self.table_path.name
+        names = [f"{name}:{r['line']}" if "folder" not in r else f"{r['file'] or r['folder']}:{r['line']}" for r in found]
+        done["trace_name"] = names
         for column in ("file", "id", "event", "label"):
             done[column] = pd.Series([row[column] for row in found], dtype=object)
         done["source_id"] = done["event"]
@@ -84,10 +96,11 @@ class LabelledFiles(Sequence[Waveform]):
 
     def _found(self, row: dict[str, Any]) -> dict[str, Any]:
         """A line with what the headers add to it."""
-        traces, reason, detail = self._meant(row["file"], row["id"])
+        traces, reason, detail = self._meant(row)
         if reason:
             return row | {"reason": reason, "detail": detail}
         length_s = self.window_s if math.isnan(row["length_s"]) else row["length_s"]
+        length_s = min(length_s, self.window_s) if self.whole else length_s
         begin_ns, end_ns = int(traces["start_ns"].min()), int(traces["end_ns"].max())
         given_ns, p_ns = _whole(row["start_ns"]), _whole(row["p_ns"])
         if row["file"] is None and given_ns is None and p_ns is None:
@@ -101,6 +114,9 @@ class LabelledFiles(Sequence[Waveform]):
             if row["file"] is not None:  # the file is what was labelled: stay inside it
                 start_ns = max(begin_ns, min(start_ns, end_ns - _ns(length_s)))
         last_ns = start_ns + _ns(length_s)
+        if self.whole and start_ns < end_ns < last_ns:
+            last_ns = end_ns
+            length_s = (last_ns - start_ns) / 1e9
         if max(map(abs, (start_ns, last_ns, p_ns or 0, s_ns or 0))) >= FARTHEST_NS:
             return row | {"reason": "unreadable number", "detail": "a length or an arrival is more than 146 years off"}
         inside = traces[(traces["end_ns"] > start_ns) & (traces["start_ns"] < last_ns)]
@@ -120,9 +136,13 @@ class LabelledFiles(Sequence[Waveform]):
         times = {"start_ns": start_ns, "first_ns": start_ns, "last_ns": last_ns, "p_ns": p_ns, "s_ns": s_ns}
         return row | about | times | {"length_s": length_s}
 
-    def _meant(self, file: str | None, id: str | None) -> tuple[pd.DataFrame, str, str]:
+    def _meant(self, row: dict[str, Any]) -> tuple[pd.DataFrame, str, str]:
         """The traces that a line may mean, or a reason and its detail."""
-        traces = self._traces
+        traces, file, id = self._traces, row["file"], row["id"]
+        if isinstance(row.get("folder"), str):
+            traces = traces[traces["file"].str.startswith(f"{row['folder']}/")]
+            traces = traces if file is None else traces[traces["file"] == file]
+            return traces[traces["trace_id"].str.startswith(str(id))], "", ""
         if file is not None:
             name = PurePosixPath(file.replace("\\", "/"))
             if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
@@ -149,7 +169,7 @@ class LabelledFiles(Sequence[Waveform]):
         if row["reason"]:
             raise Unfit(row["reason"], row["detail"] or row["trace_name"])
         margin, first_ns, last_ns = round(MARGIN_S * 1e9), int(row["first_ns"]), int(row["last_ns"])
-        traces, _, _ = self._meant(row["file"], row["id"])
+        traces, _, _ = self._meant(row)
         near = traces[(traces["end_ns"] > first_ns - margin) & (traces["start_ns"] < last_ns + margin)]
         found = self.archive.read(start_ns=first_ns - margin, end_ns=last_ns + margin, files=list(near["file"].unique()))
         wanted = set(near["trace_id"])
@@ -169,12 +189,50 @@ class LabelledFiles(Sequence[Waveform]):
         """One record of the first sensor that has all components: by location, seismometers before accelerometers."""
         sensors = group_by_sensor(pieces)
         trouble = Unfit("no data at that time", "nothing can be read there")
-        for key in sorted(sensors, key=lambda k: (k[:3], k[3][1:] == "N", k)):
-            try:
-                return gather(sensors[key], order=self.components)
-            except Unfit as error:
-                trouble = error
+        for order in (self.components, "Z") if self.whole and len(self.components) > 1 else (self.components,):
+            for key in sorted(sensors, key=lambda k: (k[:3], k[3][1:] == "N", k)):
+                try:
+                    return gather(sensors[key], order=order)
+                except Unfit as error:
+                    trouble = error
         raise trouble
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, without hidden ones: the classes, where there is no labels.csv."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
+
+
+def _lines_of_folders(folder: Path, traces: pd.DataFrame) -> pd.DataFrame:
+    """What `read_labels` would say if someone had written a line for every record of every subfolder.
+
+    A record is what one sensor (network, station, location, band and instrument) has without a gap of more than `APART_S`; where
+    two traces of one channel overlap, as those of files without codes or times do, each file is records of its own.
+
+    Raises:
+        SeislatentError: no subfolder holds a waveform file.
+    """
+    inside = traces[traces["file"].str.contains("/")].copy()
+    if inside.empty:
+        raise SeislatentError(f"{folder}: no waveform file in its subfolders, and no labels.csv: give a folder per class")
+    inside["folder"] = inside["file"].str.split("/", n=1).str[0]
+    inside["sensor"] = [i[:-1] for i in inside["trace_id"]]
+    rows: list[dict[str, Any]] = []
+    for (label, sensor), some in inside.sort_values("start_ns").groupby(["folder", "sensor"], sort=True):
+        after = some.groupby("trace_id")[["start_ns", "end_ns"]].shift(-1)["start_ns"]
+        alone = bool((after < some["end_ns"]).any())
+        for file, part in some.groupby("file") if alone else [(None, some)]:
+            ends = part["end_ns"].cummax().shift()
+            number = (part["start_ns"] > ends + APART_S * 1e9).cumsum()
+            for _, one in part.groupby(number):
+                name = str(file) if alone else one["file"].iloc[0] if one["file"].nunique() == 1 else None
+                rows.append({"folder": label, "label": label, "file": name, "id": sensor, "start_ns": int(one["start_ns"].min()),
+                             "length_s": (int(one["end_ns"].max()) - int(one["start_ns"].min())) / 1e9})  # fmt: skip
+    none: dict[str, Any] = {"event": None, "reason": "", "detail": "", "p_ns": None, "s_ns": None}
+    none |= {f"{phase}_{unit}": math.nan for phase in "ps" for unit in ("s", "sample")}
+    table = pd.DataFrame([{**none, **row, "line": k + 1} for k, row in enumerate(rows)])
+    table["file"] = pd.Series([row["file"] for row in rows], dtype=object)  # missing is None
+    return table
 
 
 def _pattern(text: str, components: str) -> str:
@@ -214,13 +272,14 @@ def _arrival_ns(row: dict[str, Any], phase: str, start_ns: int, rate: float) -> 
     return None
 
 
-def open_labelled(source: Sequence[Path], *, window_s: float, before_p_s: float, components: str) -> Records:
-    """The lines of one or several labels.csv (or folders that have one) as records; the table has `label`, `reason`, `detail`.
+def open_labelled(source: Sequence[Path], *, window_s: float, before_p_s: float, components: str, whole: bool = False) -> Records:
+    """The lines of one or several labels.csv (or of folders, see `LabelledFiles`) as records, with `label`, `reason`, `detail`.
 
     Raises:
         SeislatentError: a labels.csv is missing or unusable.
     """
-    parts = [LabelledFiles(Path(p), window_s=window_s, before_p_s=before_p_s, components=components) for p in source]
+    settings: dict[str, Any] = {"window_s": window_s, "before_p_s": before_p_s, "components": components, "whole": whole}
+    parts = [LabelledFiles(Path(p), **settings) for p in source]
     for part in parts:
         wrong = part.metadata[part.metadata["reason"] != ""]
         if len(wrong):

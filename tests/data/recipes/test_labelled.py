@@ -223,3 +223,74 @@ def test_scale(folder):
     assert np.abs(good["labels.csv:2"].data).max(1).tolist() == [1, 1, 1]
     with pytest.raises(SeislatentError):
         Labelled(config.load(Labelled.Config, {"window_s": 0.01}))
+
+
+def event(folder, name, start, station="ST0", codes=("HHZ", "HHN", "HHE"), rate=RATE, split=False, **header):
+    """A record of 40 s with an onset after 15 s; `split`: a file per component."""
+    traces = []
+    for code in codes:
+        x = np.random.default_rng(ord(code[-1])).standard_normal(round(40 * rate))
+        x[round(15 * rate) :] *= 20
+        head = {"network": "XX", "station": station, "channel": code, "sampling_rate": rate, "starttime": start}
+        traces.append(Trace((100 * x).astype(np.int32), head | header))
+    folder.mkdir(parents=True, exist_ok=True)
+    for code, some in [(t.stats.channel, Stream([t])) for t in traces] if split else [("", Stream(traces))]:
+        some.write(str(folder / f"{name}{code}.{'sac' if split else 'mseed'}"), format="SAC" if split else "MSEED")
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """Two folders of classes: three components in a file, one component alone, a file per component, two records of a sensor."""
+    event(tmp_path / "blast", "one", START)
+    event(tmp_path / "blast", "two", START + 86400, codes=("HHZ",))
+    event(tmp_path / "earthquake", "three", START + 2 * 86400, split=True)
+    event(tmp_path / "earthquake" / "deep", "four", START + 3 * 86400, rate=100.0)
+    event(tmp_path / "earthquake" / "deep", "five", START + 3 * 86400 + 60, rate=100.0)
+    return tmp_path
+
+
+def test_names_of_subfolders_are_labels(classes):
+    good, told = made(classes, whole=True, window_s=120.0, sampling_rate_hz=20.0)
+    assert [*told.values()] == [""] * 5 and len(good) == 5
+    labels = [r.metadata["label"] for r in good.values()]
+    assert labels == ["blast"] * 2 + ["earthquake"] * 3
+    assert ["".join(r.components) for r in good.values()] == ["ZNE", "Z", "ZNE", "ZNE", "ZNE"]
+    starts = [(r.start_ns - int(START.ns)) / 1e9 for r in good.values()]
+    np.testing.assert_allclose(starts, [0, 86400, 2 * 86400, 3 * 86400, 3 * 86400 + 60], atol=0.05)
+    for record in good.values():
+        assert record.sampling_rate_hz == 20 and abs(record.data.shape[1] - 800) <= 1
+        assert record.metadata["trace_onset_sample"] == pytest.approx(300, abs=5)
+        assert not [k for k in record.metadata if k.startswith("trace_label_")]
+
+
+def test_a_label_file_goes_before_subfolders(classes):
+    write(classes, "file,label,p_s", "blast/one.mseed,quarry,14", "earthquake/deep/four.mseed,quake,")
+    good, _ = made(classes, whole=True, window_s=25.0, sampling_rate_hz=20.0)
+    one, two = good.values()
+    assert (one.metadata["label"], two.metadata["label"]) == ("quarry", "quake")
+    assert one.metadata["trace_onset_sample"] == one.metadata["trace_p_arrival_sample"] == pytest.approx(100, abs=0.1)
+    assert one.data.shape == (3, 500) and two.data.shape == (3, 500)
+
+
+def test_files_without_codes_or_times_are_records_of_their_own(tmp_path):
+    for k, name in enumerate(("a", "a2", "b")):
+        event(tmp_path / name[0], name, UTCDateTime(0), station="", codes=("Z",), network="", location="")
+        assert k < 3
+    good, _ = made(tmp_path, whole=True, window_s=120.0, sampling_rate_hz=20.0)
+    assert sorted(r.metadata["label"] for r in good.values()) == ["a", "a", "b"]
+
+
+def test_one_subfolder_is_no_choice_of_classes(tmp_path):
+    event(tmp_path / "a", "x", START)
+    with pytest.raises(SeislatentError, match=r"labels\.csv does not exist"):
+        made(tmp_path)
+    (tmp_path / "b").mkdir()
+    good, _ = made(tmp_path, whole=True)
+    assert len(good) == 1
+
+
+def test_folders_of_classes_without_a_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(SeislatentError, match=r"no waveform file in its subfolders, and no labels\.csv"):
+        made(tmp_path)

@@ -1,6 +1,7 @@
-"""Everyone's own records: waveform files and a labels.csv.
+"""Everyone's own records: waveform files and a labels.csv, or a folder of them for each class.
 
     folder: labels.csv (file or id, start, label, P, S, event) + waveform files --> windows of one rate and length with their label
+    folder: earthquake/, blast/ with waveform files --> the same, a subfolder's name is the label
 
 A line that cannot be used is left out with its reason; its name in the store's list of rejected records is `labels.csv:LINE`.
 """
@@ -17,10 +18,12 @@ import pandas as pd
 
 from seislatent.data.labelled_files import open_labelled
 from seislatent.data.recipe import DataRecipe, Made, Rejected
+from seislatent.data.recipes.picking import moving
 from seislatent.data.records import Records
 from seislatent.errors import SeislatentError, unknown
 from seislatent.prepare.excerpt import excerpt, flaw, length_at, mark
 from seislatent.prepare.level import level, single_precision
+from seislatent.signal.onset import onset
 from seislatent.waveform import Waveform
 
 
@@ -41,6 +44,9 @@ class LabelledConfig:
     nothing is given, labels stay as they are."""
     scale: Literal["record", "component", "none"] = "none"
     """What is divided by one peak, so that samples lie in [-1, 1]: the record, each component, or nothing."""
+    whole: bool = False
+    """Records are kept as long as they are, `window_s` at most, with the components that move: windows are cut in training.
+    `trace_onset_sample` is then P, or where the vertical's variance rises most where there is no P."""
 
 
 class Labelled(DataRecipe):
@@ -57,9 +63,9 @@ class Labelled(DataRecipe):
             raise SeislatentError(unknown("scale", config.scale, ("record", "component", "none")))
 
     def open(self, source: Sequence[Path]) -> Records:
-        """The lines of every labels.csv (a folder that has one, or the CSV file itself) as records."""
+        """The lines of every labels.csv (a folder that has one, or the CSV file itself), or of folders of classes, as records."""
         c = self.config
-        return open_labelled(source, window_s=c.window_s, before_p_s=c.before_p_s, components=c.components)
+        return open_labelled(source, window_s=c.window_s, before_p_s=c.before_p_s, components=c.components, whole=c.whole)
 
     def select(self, table: pd.DataFrame) -> pd.Series:
         """Lines that cannot be used, and labels that are not asked for."""
@@ -72,7 +78,7 @@ class Labelled(DataRecipe):
         """The windows of each record; nothing is drawn at random."""
         for record in records:
             try:
-                found = list(self.windows(record))
+                found = [self.whole(record)] if self.config.whole else list(self.windows(record))
             except SeislatentError as error:  # a rate that cannot be resampled, say
                 found = [Rejected(name=str(record.metadata.get("trace_name", "")), reason="cannot be cut", detail=str(error))]
             yield from found
@@ -107,3 +113,24 @@ class Labelled(DataRecipe):
             about = {"trace_name": own, "label": c.classes.get(label, label)}
             kept = {k: v for k, v in window.metadata.items() if not k.startswith("trace_label_")}
             yield Made(record=replace(single_precision(window), metadata=kept | about))
+
+    def whole(self, record: Waveform) -> Made | Rejected:
+        """What is labelled, as one record."""
+        c, name = self.config, str(record.metadata["trace_name"])
+        live = moving(record) if record.sampling_rate_hz > 0 else None
+        if live is None:
+            return Rejected(name=name, reason="no component that moves")
+        ratio, room = c.sampling_rate_hz / live.sampling_rate_hz, length_at(live, c.sampling_rate_hz)
+        first, last = (round((mark(live, f"trace_label_{end}_sample") or 0.0) * ratio) for end in ("start", "end"))
+        first, last = max(first, 0), min(last, room)
+        trouble = flaw(live, first, last, c.sampling_rate_hz) if last - first >= 2 else "too short"
+        if trouble:
+            return Rejected(name=name, reason=trouble)
+        found = single_precision(excerpt(live, first, last, c.sampling_rate_hz))
+        found = level(found, per=c.scale) if c.scale != "none" else found
+        p = mark(found, "trace_p_arrival_sample")
+        rises = onset(found.data[0], c.sampling_rate_hz) if p is None else p
+        label = str(found.metadata["label"])
+        about = {"trace_name": name, "label": c.classes.get(label, label), "trace_onset_sample": np.nan if rises is None else rises}
+        kept = {k: v for k, v in found.metadata.items() if not k.startswith("trace_label_")}
+        return Made(record=replace(found, metadata=kept | about))

@@ -53,8 +53,8 @@ class ClassifierConfig:
     labels: tuple[str, ...] = ("noise", "earthquake")
     """2 to 20 names, in the order of the numbers in the batches."""
     background: str = ""
-    """The label of windows in which nothing happens, such as noise: of a record longer than the window it is given only where no
-    window shows anything else. Empty: the windows' probabilities are averaged."""
+    """The label of windows in which nothing happens, such as noise: of a record longer than the window, where no window shows
+    anything else. Empty: of a longer record the loudest window speaks."""
     sampling_rate_hz: float | None = None
     """Of the records, in Hz; null: the encoder's, or 20."""
     samples: int | None = None
@@ -230,19 +230,17 @@ class ClassifierHead(System, Classifier):
         return self.footing.rest()
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
-        """`batch.label` are the numbers of the labels."""
-        yield Turn("encoder", "head", label=self.losses(self.head(self.footing(batch.x, batch.valid)), batch))
-
-    def losses(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of each record."""
-        return F.cross_entropy(scores.float(), self._numbers(batch), reduction="none")
+        """`batch.label` are the numbers of the labels; records of -1 teach nothing."""
+        scores, number = self._scored(batch)
+        yield Turn("encoder", "head", label=F.cross_entropy(scores.float(), number, reduction="none"))
 
     def measures(self, batch: Batch) -> dict[str, Tensor]:
         """`label`, the loss; `accuracy`; and by label `recall/LABEL`."""
-        scores, number = self.head(self.footing(batch.x, batch.valid)), self._numbers(batch)
+        scores, number = self._scored(batch)
         right = (scores.argmax(1) == number).float()
         recalls = {f"recall/{name}": right[number == i] for i, name in enumerate(self.labels)}
-        return {"label": self.losses(scores, batch), "accuracy": right, **recalls}
+        loss = F.cross_entropy(scores.float(), number, reduction="none")
+        return {"label": loss, "accuracy": right, **recalls}
 
     def calibrate(self, records: Callable[[], Iterator[Batch]]) -> dict[str, Any]:
         """Temperature, and the bank of what is known. Records count so that every label has the same weight."""
@@ -250,9 +248,11 @@ class ClassifierHead(System, Classifier):
         rows, scores, numbers = [], [], []
         for batch in records():
             batch = batch.to(device)
-            rows.append(self.head.described(self.footing(batch.x, batch.valid)))
-            scores.append(self.head.out(rows[-1]))
-            numbers.append(self._numbers(batch))
+            number = self._numbers(batch)
+            h = self.head.described(self.footing(batch.x, batch.valid))[number >= 0]
+            rows.append(h)
+            scores.append(self.head.out(h))
+            numbers.append(number[number >= 0])
         h, score, number = torch.cat(rows), torch.cat(scores), torch.cat(numbers)
         temperature, told = fitted_temperature(score, number)
         self.temperature.fill_(temperature)
@@ -263,17 +263,17 @@ class ClassifierHead(System, Classifier):
         """Of records at `sampling_rate_hz`, of any length and in any unit, Z first; NaN where there is no sample."""
         windows = self.footing.cut(x)
         b, w = windows.shape[:2]
-        probability, distance, still = (t.unflatten(0, (b, w)) for t in self._windows(windows.flatten(0, 1)))
+        probability, distance, power = (t.unflatten(0, (b, w)) for t in self._windows(windows.flatten(0, 1)))
+        still = power == 0
         if self.config.background:
-            probability = torch.where(still[..., None], F.one_hot(self._background, len(self.labels)).float(), probability)
-            loudest = (probability[..., int(self._background)] + 2.0 * still).argmin(1)
-            best = torch.arange(b, device=x.device)
-            probability, distance, unknown = probability[best, loudest], distance[best, loudest], still.all(1)
+            name = self.labels.index(self.config.background)
+            probability[still] = F.one_hot(torch.tensor(name), len(self.labels)).to(probability)
+            speaks = (probability[..., name] + still).argmin(1)
         else:
-            heard = (~still).float() + still.all(1, keepdim=True)
-            probability = (probability * heard[..., None]).sum(1) / heard.sum(1, keepdim=True)
-            distance, unknown = (distance * heard).sum(1) / heard.sum(1), still.all(1)
-        return Judgement(probabilities=probability, distance=distance, unknown=unknown | (distance > 1))
+            speaks = power.argmax(1)
+        chosen = torch.arange(b, device=x.device), speaks
+        probability, distance = probability[chosen], distance[chosen]
+        return Judgement(probabilities=probability, distance=distance, unknown=still.all(1) | (distance > 1))
 
     def classify(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch label"]:
         """The calibrated probability of each label, one row per record, as `judge` takes them."""
@@ -283,19 +283,20 @@ class ClassifierHead(System, Classifier):
         """Whether a record is unlike all that the head was calibrated on: its probabilities are then worth nothing."""
         return self.judge(x).unknown
 
-    @property
-    def _background(self) -> Tensor:
-        return torch.tensor(self.labels.index(self.config.background), device=self.temperature.device)
-
     def _windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities [n label], distance [n] and whether nothing moves [n], of windows [n component samples]."""
+        """Probabilities [n label], distance [n] and power about the mean [n], of windows [n component samples]."""
         found = []
         for part in x.split(AT_ONCE):
             level = centred(part)
             h = self.head.described(self.footing.encoder.features(level))
             probability = (self.head.out(h) / self.temperature).softmax(1)
-            found.append((probability, self.surroundings(h), (level == 0).flatten(1).all(1)))
+            found.append((probability, self.surroundings(h), level.double().square().mean((1, 2))))
         return tuple(torch.cat(each) for each in zip(*found, strict=True))  # type: ignore[return-value]
+
+    def _scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Scores [n label] and numbers [n] of the records whose label is known."""
+        number = self._numbers(batch)
+        return self.head(self.footing(batch.x, batch.valid))[number >= 0], number[number >= 0]
 
     def _numbers(self, batch: Batch) -> Tensor:
         if batch.label is None:
