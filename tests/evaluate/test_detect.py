@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import types
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,17 @@ def test_baselines_from_the_command_line(folder, tmp_path, monkeypatch, capsys):
                 assert set(value) == {"mean", "std", "low", "high"}, name
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Residual: most probable pick less label" in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_model_is_judged_by_its_system_and_name_from_the_command_line(folder, tmp_path, monkeypatch):
+    model = types.SimpleNamespace(system=Known(), name="features/known", digest="0" * 16)
+    monkeypatch.setattr(catalog, "load", lambda name: model)
+    words = ["evaluate", "detect", "--systems", "features/known,baseline/aic", "--data", str(folder), "--out", str(tmp_path / "o")]
+    assert command.main(words) == 0
+    told = json.loads((tmp_path / "o" / "report.json").read_text(encoding="utf-8"))
+    assert [*told["systems"]] == ["features/known", "baseline/aic", "trivial/constant"]
+    assert told["systems"]["features/known"]["p_f1"]["mean"] == 1
+    assert [(d["system"], d["than"]) for d in told["differences"]] == [("features/known", "baseline/aic")]
 
 
 def test_baselines_pick_what_their_functions_do():
