@@ -19,6 +19,8 @@ TINY_ENCODER = {"system": "features/autoencoder", "config": {"bottleneck": 17, "
 TINY = {
     "codec/eqcodec": {"width": 4, "lstm_layers": 1, "latent": 8, "books": 3, "entries": 16, "discriminator_width": 4},
     "features/autoencoder": {"bottleneck": 17, "first": [4], "maps": 5, "weights": {"waveform": 1.0, "activity": 0.01}},
+    "features/contrastive": {"bottleneck": 17, "first": [4], "maps": 5, "hidden": 6, "codes": 4},
+    "features/masked": {"bottleneck": 17, "first": [4], "maps": 5, "share": 0.3},
     "features/classifier": {"encoder": TINY_ENCODER, "labels": ["a", "b", "c"], "kernels": 0, "dense": 6, "bank": 8},
     "features/arrival": {"encoder": TINY_ENCODER, "phases": ["P", "S"], "kernels": 4, "dense": 6},
     "features/picker": {"widths": [4, 6, 6, 8], "dilations": [1, 2], "level_s": 2.0, "samples": 640},
@@ -29,6 +31,8 @@ KONG = {"components": 3, "length": 540}
 RECORDS = {
     "codec/eqcodec": {"margin": 4 * 40},
     "features/autoencoder": KONG,
+    "features/contrastive": {**KONG, "views": True},
+    "features/masked": KONG,
     "features/classifier": {**KONG, "classes": 3},
     "features/arrival": {**KONG, "arrivals": 2},
     "features/picker": {"components": 3, "length": 640, "arrivals": 4},
@@ -52,8 +56,8 @@ class Stub:
         """A label of so many classes goes with each record; 0: no class."""
         arrivals: int = 0
         """Columns of the condition, each a sample number."""
-        arrival_label: bool = False
-        """The label is a sample number."""
+        views: bool = False
+        """The target is other noise."""
 
     def __init__(self, settings, folders, *, batch, seed):
         self.settings, self.folders, self.size, self.seed = settings, folders, batch, seed
@@ -64,10 +68,9 @@ class Stub:
         length = (s.length or int(40 * s.window_s)) + 2 * s.margin
         x = torch.randn(n, s.components, length, generator=dice)
         label = torch.randint(s.classes, (n,), generator=dice) if s.classes else None
-        if s.arrival_label:
-            label = length * torch.rand(n, generator=dice)
         condition = length * torch.rand(n, s.arrivals, generator=dice) if s.arrivals else None
-        return Batch(x=x, valid=torch.ones_like(x, dtype=torch.bool), label=label, condition=condition)
+        target = torch.randn(x.shape, generator=dice) if s.views else None
+        return Batch(x=x, valid=torch.ones_like(x, dtype=torch.bool), target=target, label=label, condition=condition)
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_it_overfits_eight_records():
 
 
 def test_a_price_on_the_code_makes_it_sparse():
-    free, batch = learnt({"maps": 32, **FREE}, 150)
-    priced, _ = learnt({"maps": 32, "weights": {"waveform": 1.0, "activity": 1e-3}}, 150)
+    free, batch = learnt({"maps": 16, **FREE}, 80)
+    priced, _ = learnt({"maps": 16, "weights": {"waveform": 1.0, "activity": 1e-3}}, 80)
     assert (priced.features(batch.x) > 0).float().mean() < 0.6 * (free.features(batch.x) > 0).float().mean()
     assert priced.measures(batch)["activity"].mean() < 0.3 * free.embed(batch.x).sum(1).mean()

@@ -8,8 +8,10 @@ number of layers: 68, 34 and 17 frames are 3, 4 and 5. `maps` is the number of m
 (544 numbers of 1620 at 68 frames), 128 overcomplete (8704).
 
 Ours, where the paper is silent: 16 and 32 maps in the first two layers; a linear last layer; zeros around the input so that lengths
-are halved and rounded up, which 68 of 540 asks for. The penalty is written "10e-5", which is 1e-4, and is taken as Keras takes it,
-times the sum over a record's code (`losses/activity.py`). A test shows that the paper's (3, 1), (2, 1) form is the same.
+are halved and rounded up, which 68 of 540 asks for. The penalty is written "10e-5", which is 1e-4; it is taken as Keras takes it,
+times the sum over a record's code (`losses/activity.py`), where 1e-4 silences the whole code within a few hundred steps, and 1e-5
+leaves a sparse one that reconstructs as well as without: w is 1e-5 here (docs/systems/features-autoencoders.md has the figures). A
+test shows that the paper's (3, 1), (2, 1) form is the same.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class AutoencoderConfig:
     """Maps of the first layers."""
     maps: int = 128
     """Maps of the third layer and all deeper ones, the code's among them."""
-    weights: dict[str, float] = field(default_factory=lambda: {"waveform": 1.0, "activity": 1e-4})
+    weights: dict[str, float] = field(default_factory=lambda: {"waveform": 1.0, "activity": 1e-5})
     """Weight of each loss term: `waveform`, mean absolute error of records in [-1, 1]; `activity`, sum of |code|, or none."""
 
 
