@@ -23,7 +23,22 @@ from typing import Any, NoReturn
 from seislatent import __version__
 from seislatent.errors import SeislatentError, UsageError, unknown
 
-VERBS = ("demo", "list", "info", "download", "prepare", "train", "evaluate", "encode", "decode", "embed", "search", "experiment")
+VERBS = (
+    "demo",
+    "list",
+    "info",
+    "download",
+    "prepare",
+    "train",
+    "evaluate",
+    "encode",
+    "decode",
+    "embed",
+    "search",
+    "pick",
+    "classify",
+    "experiment",
+)
 DEBUG = "SEISLATENT_DEBUG"
 
 

@@ -31,6 +31,8 @@ EDGE_S = 0.5
 """So near to a gap, to an end of the record, or to where a component comes or goes, there is no answer, in s."""
 CONSTANT_S = 2.0
 """A component that does not move for so long, in s, is none there."""
+AT_ONCE = 1 << 16
+"""Samples that go through a network at once: what a processor's caches hold is twice as fast as what they do not."""
 LARGEST = 1 << 28
 """Samples that `annotation` gives at once; `annotation_blocks` has no limit."""
 
@@ -110,6 +112,13 @@ def windows(system: Annotator, overlap: float | None = None, blinding: int | tup
     return Windows(length=length, hop=hop, left=left, right=right)
 
 
+def batch_of(system: Annotator, batch_size: int | None = None) -> int:
+    """Windows at once. Raises SeislatentError for less than one."""
+    if batch_size is not None and batch_size < 1:
+        raise SeislatentError(f"batches of {batch_size} windows: give at least 1")
+    return max(1, AT_ONCE // int(system.samples)) if batch_size is None else int(batch_size)
+
+
 def annotation_blocks(
     system: Annotator,
     pieces: Waveform | Iterable[Waveform],
@@ -117,7 +126,7 @@ def annotation_blocks(
     overlap: float | None = None,
     blinding: int | tuple[int, int] | None = None,
     stacking: str = "max",
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Iterator[Annotation]:
     """Blocks of answers in order of time; a block goes on where the one before ended, or begins a new stretch after a gap.
 
@@ -127,22 +136,21 @@ def annotation_blocks(
         overlap: as for `windows`.
         blinding: as for `windows`.
         stacking: where windows overlap in what counts, the largest answer ("max") or the mean ("avg").
-        batch_size: windows that go through the network at once.
+        batch_size: windows that go through the network at once; as many as hold `AT_ONCE` samples by default.
 
     Raises:
         SeislatentError: as `windows` and `stretches.parts`.
     """
     if stacking not in STACKING:
         raise SeislatentError(unknown("stacking", stacking, STACKING))
-    if batch_size < 1:
-        raise SeislatentError(f"batches of {batch_size} windows: give at least 1")
+    batch = batch_of(system, batch_size)
     shape = windows(system, overlap, blinding)
     stretch: _Stretch | None = None
     for part in parts(pieces, system.sampling_rate_hz):
         if stretch is not None and not 0 <= part.first - stretch.end < shape.length:
             yield from stretch.close()
             stretch = None
-        stretch = stretch or _Stretch(system, shape, stacking, int(batch_size), part.first)
+        stretch = stretch or _Stretch(system, shape, stacking, batch, part.first)
         yield from stretch.feed(part)
     if stretch is not None:
         yield from stretch.close()
