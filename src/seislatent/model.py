@@ -13,6 +13,7 @@ from seislatent.systems.base import Codec, System
 if TYPE_CHECKING:
     import obspy
 
+    from seislatent.bulk.stream import Features, Picks, Table
     from seislatent.io.slat import Codes
     from seislatent.waveform import Waveform
 
@@ -69,6 +70,60 @@ class Model:
     ) -> obspy.Stream:
         """The traces after coding and decoding."""
         return self.decode(self.encode(stream, level))
+
+    def annotate(
+        self, stream: Any, *, overlap: float | None = None, blinding: int | tuple[int, int] | None = None, stacking: str = "max",
+        batch_size: int | None = None, strict: bool = False, flexible_horizontal_components: bool = True,
+    ) -> obspy.Stream:  # fmt: skip
+        """Probabilities of each phase as traces, of a picker; their channels are named `<system>_<phase>`.
+
+        Args:
+            stream: ObsPy stream or trace, or waveforms: any rate, length and order of components, gaps, several stations.
+            overlap: of windows, in samples at the picker's rate, or below 1 as a share; None for what gives each sample once.
+            blinding: samples at both ends of a window that do not count, or one number each; None for what lacks its context.
+            stacking: where windows overlap, "max" or "avg".
+            batch_size: windows at once.
+            strict: leave out what does not have all three components; else missing ones are masked.
+            flexible_horizontal_components: components 1 and 2 stand for N and E.
+        """
+        from seislatent.bulk import stream as streams
+
+        settings = streams.settings_of(
+            streams.annotator_of(self).eval(), {}, overlap=overlap, blinding=blinding, stacking=stacking, batch_size=batch_size,
+            strict=strict, flexible_horizontal_components=flexible_horizontal_components,
+        )  # fmt: skip
+        return streams.annotated(self, stream, settings)
+
+    def classify(
+        self, stream: Any, *, overlap: float | None = None, blinding: int | tuple[int, int] | None = None, stacking: str = "max",
+        batch_size: int | None = None, strict: bool = False, flexible_horizontal_components: bool = True, **thresholds: float,
+    ) -> Picks:  # fmt: skip
+        """Picks of a stream, in `.picks`; arguments as of `annotate`, and `P_threshold`, `S_threshold` (default: as calibrated)."""
+        from seislatent.bulk import stream as streams
+        from seislatent.systems.base import Annotator, Classifier
+
+        if isinstance(self.system, Classifier) and not isinstance(self.system, Annotator):
+            raise SeislatentError(f"{self.name} tells labels, not picks: use predict")
+        settings = streams.settings_of(
+            streams.annotator_of(self), thresholds, overlap=overlap, blinding=blinding, stacking=stacking, batch_size=batch_size,
+            strict=strict, flexible_horizontal_components=flexible_horizontal_components,
+        )  # fmt: skip
+        return streams.picked(self, stream, settings)
+
+    def predict(self, stream: Any, *, window_s: float | None = None, overlap: float = 0.5, whole_s: float = 300.0) -> Table:
+        """Labels of a stream, of a classifier: one of each record up to `whole_s`, else one of each window.
+
+        Rows have trace_id, start_time, end_time, label, probability, probabilities; `.to_dataframe()` makes a table of them.
+        """
+        from seislatent.bulk import stream as streams
+
+        return streams.predicted(self, stream, streams.ClassifySettings(window_s=window_s, overlap=overlap, whole_s=whole_s))
+
+    def embed(self, stream: Any, *, window_s: float | None = None, overlap: float = 0.0) -> Features:
+        """Vectors [window latent] of a stream's windows, of an embedder, with the sensor and start of each."""
+        from seislatent.bulk import stream as streams
+
+        return streams.embedded(self, stream, streams.ClassifySettings(window_s=window_s, overlap=overlap, whole_s=0.0))
 
     def _codec(self) -> Model:
         if not isinstance(self.system, Codec):

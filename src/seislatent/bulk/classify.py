@@ -161,6 +161,18 @@ def _hop(system: Any, settings: ClassifySettings) -> int:
 
 def answered(system: Any, records: Iterable[Waveform], settings: ClassifySettings, name: str = "") -> Iterator[Answer]:
     """Answers for one sensor's records in order of time."""
+    for title, cuts in cut_windows(system, records, settings, name):
+        yield from _asked(system, title, cuts)
+
+
+Cut = tuple[int, int, NDArray[np.float32]]
+"""Begin and end in ns, and samples [Z N E, time] with NaN where there are none, each row without its mean."""
+
+
+def cut_windows(
+    system: Any, records: Iterable[Waveform], settings: ClassifySettings, name: str = ""
+) -> Iterator[tuple[str, list[Cut]]]:  # fmt: skip
+    """Windows of one shape, at most `AT_ONCE`, at the system's rate, with the name of their record or sensor."""
     rate, length, hop = _rate(system), _length(system, settings), _hop(system, settings)
     source = iter(records)
     first = next(source, None)
@@ -168,15 +180,15 @@ def answered(system: Any, records: Iterable[Waveform], settings: ClassifySetting
         return
     title = name or ".".join(sensor_of(first.channels[0]))
     held = itertools.chain([first], source)
-    waiting: list[tuple[int, int, NDArray[np.float32]]] = []
+    waiting: list[Cut] = []
     for run in _runs(parts(held, rate), round(settings.whole_s * rate)):
         for item in _windows(run, rate, length, hop, settings.whole_s if not name else float("inf")):
             if waiting and (len(waiting) >= AT_ONCE or waiting[0][2].shape != item[2].shape):
-                yield from _asked(system, title, waiting)
+                yield title, waiting
                 waiting = []
             waiting.append(item)
     if waiting:
-        yield from _asked(system, title, waiting)
+        yield title, waiting
 
 
 def _runs(found: Iterable[Part], most: int) -> Iterator[list[Part]]:
@@ -191,10 +203,8 @@ def _runs(found: Iterable[Part], most: int) -> Iterator[list[Part]]:
         yield run
 
 
-def _windows(
-    run: list[Part], rate: float, length: int, hop: int, whole_s: float
-) -> Iterator[tuple[int, int, NDArray[np.float32]]]:  # fmt: skip
-    """Begin and end in ns, and samples [Z N E, time] with NaN where there are none, of the windows of a stretch."""
+def _windows(run: list[Part], rate: float, length: int, hop: int, whole_s: float) -> Iterator[Cut]:
+    """The windows of a stretch, or the whole of it."""
     begin, end = run[0].first, run[-1].first + run[-1].data.shape[1]
     x = np.full((3, end - begin), np.nan)
     for part in run:
@@ -228,7 +238,7 @@ def _level(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(given, x, 0).sum(1, keepdims=True) / np.maximum(given.sum(1, keepdims=True), 1))
 
 
-def _asked(system: Any, title: str, waiting: Sequence[tuple[int, int, NDArray[np.float32]]]) -> Iterator[Answer]:
+def _asked(system: Any, title: str, waiting: Sequence[Cut]) -> Iterator[Answer]:
     """What the classifier says of windows of one shape."""
     device = next((p.device for p in getattr(system, "parameters", lambda: iter(()))()), torch.device("cpu"))
     x = torch.from_numpy(np.stack([item[2] for item in waiting])).to(device)

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from seislatent.bulk.parts import parted
-from seislatent.bulk.sensors import Notes, Sensor, by_sensor, usable
+from seislatent.bulk.sensors import Notes, usable
 from seislatent.bulk.sources import Piece, open_source
 from seislatent.errors import SeislatentError
 from seislatent.io.pick_files import COLUMNS, empty
@@ -257,9 +257,3 @@ def _end(one: Waveform) -> int:
 
 def _away(one: Waveform, at_ns: int) -> int:
     return max(one.start_ns - at_ns, at_ns - _end(one), 0)
-
-
-def by_stream(source: Any, settings: PickSettings, notes: Notes) -> dict[Sensor, list[Waveform]]:
-    """The records of every sensor of an ObsPy stream, or of waveforms, in order of time."""
-    found = {sensor: [*usable([group], notes, settings.flexible, settings.strict)] for sensor, group in by_sensor(source).items()}
-    return {sensor: records for sensor, records in found.items() if records}

@@ -24,21 +24,9 @@ from seislatent import __version__
 from seislatent.errors import SeislatentError, UsageError, unknown
 
 VERBS = (
-    "demo",
-    "list",
-    "info",
-    "download",
-    "prepare",
-    "train",
-    "evaluate",
-    "encode",
-    "decode",
-    "embed",
-    "search",
-    "pick",
-    "classify",
+    "demo", "list", "info", "download", "prepare", "train", "evaluate", "encode", "decode", "embed", "search", "pick", "classify",
     "experiment",
-)
+)  # fmt: skip
 DEBUG = "SEISLATENT_DEBUG"
 
 
