@@ -136,6 +136,24 @@ def test_events_are_joined_and_noise_is_added(made):
     assert np.isnan(still.condition.numpy()).all() and still.mask.all()
 
 
+def test_noise_in_which_a_picker_found_something_is_left_out(made, tmp_path):
+    """Four of the twelve records of noise hold a pick; a pick just before or after one, or at another station, is none of its."""
+    lines = ["station_network_code,station_code,phase,time_ns"]
+    lines += [f"XX,N{i},P,{(i + 100) * 10**15 + 20 * 10**9}" for i in range(4)]
+    lines += [f"XX,N{i},S,{(i + 100) * 10**15 + shift * 10**9}" for i, shift in ((5, -1), (6, 70))]
+    lines += [f"XX,N8,P,{107 * 10**15 + 10**9}"]
+    (tmp_path / "picks.csv").write_text("\n".join(lines) + "\n")
+    kept = {}
+    for path in ("", str(tmp_path / "picks.csv")):
+        kept[path] = len(windows(made, noise_without=path).noises)
+        for split in ("dev", "test"):
+            try:
+                kept[path] += len(windows(made, noise_without=path).of(split).noises)
+            except SeislatentError:
+                continue
+    assert kept[""] - kept[str(tmp_path / "picks.csv")] == 4
+
+
 def test_a_window_is_a_function_of_seed_step_and_place(made):
     source = windows(made, **{name: 0.3 for name in CALM})
     whole, again = source.batch(3, 0, 1), source.batch(3, 0, 1)

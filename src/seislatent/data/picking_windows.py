@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,12 +24,19 @@ from seislatent.data.cuts import Cuts, one_rate, open_stores, table_of
 from seislatent.data.record_batches import SharedDice, numbers_of
 from seislatent.data.shared import tensor
 from seislatent.errors import SeislatentError, unknown
+from seislatent.io.picks import read_picks
 from seislatent.prepare.augment import Amplitude, Augmentation, Dice, Dropout, Gaps, Noise, Polarity, Rotation, Windows, augmented
 from seislatent.prepare.distort import EDGE, Alone, Band, Clip, Counts, Glitches, Overlay, Playback
 from seislatent.prepare.kinds import kinds
 
 COMPONENTS = "ZNE"
 NAMES = ("trace_p_arrival_sample", "trace_s_arrival_sample")
+DISTURBED = (
+    "played", "joined", "lower_rate", "highpassed", "lowpassed", "other_motion", "clipped", "counted", "glitches", "gapped",
+    "dropped",
+)  # fmt: skip
+"""Shares that are 0 for records that are held out."""
+OF_PICKS = ("station_network_code", "station_code", "start_ns")
 NEAR_S = 0.5
 """Where an arrival itself is not heard (in a gap), nothing is known so near to it."""
 
@@ -48,6 +56,9 @@ class PickingWindowsConfig:
     number of records."""
     noise_sets: dict[str, float] = field(default_factory=dict)
     """The same for records of noise."""
+    noise_without: str = ""
+    """File of picks (CSV, QuakeML, GSE2.0): records of noise that hold one, at its station, are left out. A first picker's picks
+    on continuous data keep what it finds from being taught as noise."""
     quiet: float = 0.25
     """Share of windows of noise alone; where there are no records of noise, none."""
     speeds: tuple[float, float] = (0.5, 2.0)
@@ -108,23 +119,21 @@ class PickingWindows:
     def __init__(self, config: PickingWindowsConfig, folders: Sequence[Path], *, batch: int, seed: int) -> None:
         self.config, self.folders, self.size, self.seed = config, [Path(f) for f in folders], batch, seed
         stores = open_stores(self.folders)
-        table = table_of(stores, config.split, [*NAMES, "dataset", "label", "source_type", "trace_category"])
+        table = table_of(stores, config.split, [*NAMES, "dataset", "label", "source_type", "trace_category", *OF_PICKS])
         self.rate = one_rate(table, config.sampling_rate_hz)
         kind = kinds(table)
         for name in NAMES:
             table[name] = numbers_of(table, name, "the stores") if name in table else np.nan
+        if config.noise_without:
+            kept = ~_picked(table, config.noise_without)
+            table, kind = table[kept].reset_index(drop=True), kind[kept].reset_index(drop=True)
         table["noise"] = ((kind == "noise") & table[NAMES[0]].isna()).to_numpy()
         table = table[table["noise"] | table[NAMES[0]].notna()].reset_index(drop=True)
         if table["noise"].all():
             places = ", ".join(map(str, self.folders))
             raise SeislatentError(f"{places}: no record of the split '{config.split}' has P: make stores with data/picking")
-        # as long as the slowest play needs, and no longer
-        self.cuts = Cuts(
-            stores,
-            table,
-            COMPONENTS,
-            math.ceil((config.window + 2 * EDGE) * (max(config.speeds[1], 1.0) if config.played else 1.0) / 2) * 2,
-        )
+        fastest = max(config.speeds[1], 1.0) if config.played else 1.0  # it takes the most of a record
+        self.cuts = Cuts(stores, table, COMPONENTS, math.ceil((config.window + 2 * EDGE) * fastest / 2) * 2)
         strict = config.split == "train"  # another split need not have records of every set
         self.marks = table[[*NAMES]].to_numpy(np.float64)
         self.events, self.event_ends = _drawn(table, ~table["noise"].to_numpy(), config.sets, "sets", strict)
@@ -144,13 +153,9 @@ class PickingWindows:
 
     def of(self, split: str) -> PickingWindows:
         """Windows of another split, hardly changed: with some noise, and some stations of one component."""
-        still = PickingWindowsConfig()
-        kept = {name: getattr(self.config, name) for name in ("sampling_rate_hz", "window", "sets", "noise_sets", "quiet", "held")}
-        calm = dict.fromkeys(
-            ("played", "joined", "lower_rate", "highpassed", "lowpassed", "other_motion", "clipped", "counted"), 0.0
-        )
-        calm |= {"glitches": 0.0, "gapped": 0.0, "dropped": 0.0, "noisy": 0.25, "alone": 0.06}
-        return PickingWindows(replace(still, split=split, **kept, **calm), self.folders, batch=self.size, seed=self.seed)
+        calm: dict[str, Any] = dict.fromkeys(DISTURBED, 0.0) | {"noisy": 0.25, "alone": 0.06}
+        config = replace(self.config, split=split, **calm)
+        return PickingWindows(config, self.folders, batch=self.size, seed=self.seed)
 
     def once(self) -> Iterator[Batch]:
         """`held` windows, the same each time."""
@@ -226,15 +231,30 @@ class PickingWindows:
         none = np.full(b, np.nan)
         both = [[it.marks.get(f"{name}{end}", none) for name in (*NAMES, "unread")] for end in ("", " 2")]
         marks = np.stack([both[0][0], both[0][1], both[1][0], both[1][1]], 1)
-        time, given = np.arange(n), it.valid.any(1)
+        time, given = np.arange(n), np.asarray(it.valid.any(1))
         known = np.ones((b, 2, n), bool)
         for _, _, unread in both:
             known[:, 1] &= ~(time >= unread[:, None])
         for i, k in zip(*np.nonzero(~np.isnan(marks)), strict=True):
-            if not given[i, int(marks[i, k])]:
+            if not bool(given[i, int(marks[i, k])]):
                 known[i, k % 2] &= np.abs(time - marks[i, k]) > NEAR_S * self.rate
                 marks[i, k] = np.nan
         return marks, known
+
+
+def _picked(table: pd.DataFrame, path: str) -> NDArray[np.bool_]:
+    """Whether a record without P holds one of a file's picks."""
+    picks = read_picks(path).table
+    begin = pd.to_numeric(table["start_ns"], errors="coerce").fillna(-1).to_numpy(np.int64)
+    end = begin + (table["trace_npts"] / table["trace_sampling_rate_hz"] * 1e9).to_numpy(np.int64)
+    found = np.zeros(len(table), bool)
+    of_station = picks.groupby([picks["station_network_code"].astype(str), picks["station_code"].astype(str)])["time_ns"]
+    known = {name: np.sort(times.to_numpy(np.int64)) for name, times in of_station}
+    stations = list(zip(table["station_network_code"].astype(str), table["station_code"].astype(str), strict=True))
+    for i in np.flatnonzero(table[NAMES[0]].isna() & (begin > 0)):
+        if (times := known.get(stations[i])) is not None:
+            found[i] = np.searchsorted(times, begin[i]) < np.searchsorted(times, end[i])
+    return found
 
 
 class _Some:

@@ -166,7 +166,7 @@ class Band:
         if not rows.size:
             return windows
         length = next_fast_len(n + EDGE, real=True)
-        f = np.fft.rfftfreq(length, 1 / windows.sampling_rate_hz)
+        f = np.asarray(np.fft.rfftfreq(length, 1 / windows.sampling_rate_hz), np.float64)
         gain = np.ones((len(rows), len(f)), np.complex64)
         for k, i in enumerate(rows):
             gain[k] = self._gain(f, which[i], drawn[i], differentiate=drawn[i, 3] < self.other_motion)
@@ -245,7 +245,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Glitches:
-    """Spikes, steps, held values and offsets: what no ground does. Each kind with the share; all components at once in half of them.
+    """Spikes, steps, held values and offsets: what no ground does. Each kind with the share; half of them on all components.
 
     Amplitudes are a factor times the record's standard deviation: of spikes of one to three samples up to 1000, of steps (which may
     decay, as a mass that was pushed) up to 300, of offsets up to 1e5. A held value lasts up to `longest_s`.

@@ -1,7 +1,7 @@
 """A picker of P and S on streams: what ships in the package.
 
-    x [b Z,N,E t], valid --high passes, over the local level, asinh--> [b 7 t] --convolutions, strides 4, 4, 4--> [b 96 t/64]
-    --dilated convolutions--> [b 96 t/64] --three steps up, each plus what stood there on the way down--> P, S, noise [b 3 t]
+    x [b Z,N,E t], valid --high passes, over the local level, asinh--> [b 7 t] --convolutions, strides 4, 4, 4--> [b 128 t/64]
+    --dilated convolutions--> [b 128 t/64] --three steps up, each plus what stood there on the way down--> P, S, noise [b 3 t]
 
 The form of the network is that of Ronneberger et al. (2015), as in PhaseNet (Zhu and Beroza 2019, doi:10.1093/gji/ggy423), and so
 are the three classes and their bell-shaped labels. Ours: no statistic of the whole window enters. What an input is divided by is
@@ -42,7 +42,7 @@ class PhasePickerConfig:
 
     sampling_rate_hz: float = 100.0
     """At which the network works, in Hz; streams are resampled to it."""
-    widths: tuple[int, int, int, int] = (16, 32, 64, 96)
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
     """Maps at the full rate and after each stride of 4."""
     kernel: int = 7
     """Length of the convolutions, in samples of their rate."""
@@ -87,9 +87,7 @@ class PhasePicker(System, Annotator, Picker):
         self.back = nn.ModuleList(_conv(i, i, k) for i in (c, b, a))
         self.last = nn.Conv1d(a, 3, 1)
         nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.constant_(self.last.bias, 0.0)
-        with torch.no_grad():
-            self.last.bias[2] = 4.0  # noise is what most samples are
+        self.last.bias = nn.Parameter(torch.tensor([0.0, 0.0, 4.0]))  # noise is what most samples are
         self.register_buffer("least", torch.full((2,), 0.3))
         self.register_buffer("times", torch.zeros(2, KNOTS))
         self.least: Tensor
