@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from two_features import NAMES as SHARED
+from two_features import five_steps
 
 from seislatent import catalog, stores
 from seislatent.batch import Batch
 from seislatent.data.record_batches import RecordBatches, RecordBatchesConfig
 from seislatent.data.record_views import RecordViews
+from seislatent.engine import checkpoint
 from seislatent.engine.recipe import Recipe
 from seislatent.engine.trainer import Engine
 from seislatent.errors import SeislatentError
@@ -162,3 +168,23 @@ def test_views_that_are_no_views(store):
     with pytest.raises(SeislatentError, match="leave `target` empty"):
         RecordViews(RecordBatchesConfig(target="x"), [store], batch=8, seed=0)
     assert next(dataset(store, dropped=0.5).of("dev").once()).target.isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, *launcher, Path(__file__).with_name("two_features.py"), folder]
+    ran = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_processes_equal_one(name, two):
+    whole, told = five_steps(name, Fabric(accelerator="cpu", devices=1))
+    (zero, log), (one, _) = (checkpoint.read(two / f"{name.replace('/', '_')}.{rank}") for rank in (0, 1))
+    assert all(torch.equal(zero[k], one[k]) for k in zero)
+    for key, value in whole.items():
+        torch.testing.assert_close(zero[key], value, rtol=0, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}")
+    assert [line.keys() for line in log["log"]] == [line.keys() for line in told["log"]]
