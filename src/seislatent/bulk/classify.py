@@ -181,7 +181,7 @@ def cut_windows(
     title = name or ".".join(sensor_of(first.channels[0]))
     held = itertools.chain([first], source)
     waiting: list[Cut] = []
-    for run in _runs(parts(held, rate), round(settings.whole_s * rate)):
+    for run in _runs(parts(held, rate), max(round(settings.whole_s * rate), length)):
         for item in _windows(run, rate, length, hop, settings.whole_s if not name else float("inf")):
             if waiting and (len(waiting) >= AT_ONCE or waiting[0][2].shape != item[2].shape):
                 yield title, waiting
@@ -217,7 +217,7 @@ def _windows(run: list[Part], rate: float, length: int, hop: int, whole_s: float
         return part.start_ns + round((sample - part.first) / rate * 1e9)
 
     if end - begin <= max(whole_s * rate, length):
-        cuts = [(begin, end)]
+        cuts = [(begin, end if whole_s > 0 else begin + length)]
     else:
         numbers = range(-(-(begin - length // 2) // hop), (end - length // 2) // hop + 1)
         cuts = [(k * hop, k * hop + length) for k in numbers]

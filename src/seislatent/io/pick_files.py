@@ -215,9 +215,10 @@ def _write_sc3ml(file: IO[str], table: pd.DataFrame, about: Mapping[str, Any]) -
     for k, row in enumerate(_rows(table)):
         file.write(
             f'<pick publicID="smi:local/seislatent/pick/{k}">'
-            f"<comment><text>{escape(_comment(row))}</text></comment>{_time(row)}{_stream(row)}"
+            f"{_time(row)}{_stream(row)}"
             f"<methodID>{escape(_method(about))}</methodID><phaseHint>{escape(row['phase'])}</phaseHint>"
-            f"<evaluationMode>automatic</evaluationMode><creationInfo><author>{author}</author></creationInfo></pick>\n"
+            f"<evaluationMode>automatic</evaluationMode><creationInfo><author>{author}</author></creationInfo>"
+            f"<comment><text>{escape(_comment(row))}</text></comment></pick>\n"
         )
     file.write("</EventParameters>\n</seiscomp>\n")
 
