@@ -19,6 +19,7 @@ import pandas as pd
 
 from seislatent.data.gather import Unfit, gather, group_by_sensor
 from seislatent.data.records import Records
+from seislatent.errors import SeislatentError
 from seislatent.io.archive import Archive
 from seislatent.io.labels import read_labels
 from seislatent.waveform import Waveform

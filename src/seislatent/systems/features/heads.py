@@ -124,6 +124,10 @@ class Application(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear((kernels or maps) * frames, dense)
         self.out = nn.Linear(dense, answers)
+        for layer in (self.convolution, self.dense):  # He et al. (2015): an encoder's small features must not die out on the way
+            if layer is not None:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def described(self, features: Tensor) -> Tensor:
         """Features [b map frame] as the dense layer sees them [b dense]."""
