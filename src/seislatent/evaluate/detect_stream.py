@@ -8,7 +8,7 @@ An hour of all stations is the event of the intervals: what happens in an hour i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class Stretches:
     hour: list[int] = field(default_factory=list)
     """Of the beginning, since 1970."""
     station: list[str] = field(default_factory=list)
+    start_ns: list[int] = field(default_factory=list)
+    """Of the first sample, since 1970."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """What was left out, and why."""
 
     def __len__(self) -> int:
         return len(self.hours)
@@ -80,27 +84,7 @@ def stream(
     """The report about continuous records; `labels` is a file of picks (QuakeML, GSE2.0, CSV), or a folder of such."""
     if not (np.isfinite(tolerance_s) and tolerance_s > 0):
         raise SeislatentError(f"a tolerance of {tolerance_s:g} s: give more than 0")
-    known = _labels(labels, tolerance_s)
-    records, _ = chosen(data, split, "ZNE")
-    stretches, skipped = Stretches(), Counter[str]()
-    answers = {name: Answers() for name in [*named, CLOCK]}
-    for i in range(len(records)):
-        for station, piece in _pieces(records, i, skipped):
-            # a block that is cut at the hour may start a sample early
-            stretches.hour.append((piece.start_ns + 10**9) // HOUR_NS)
-            stretches.station.append(station)
-            stretches.hours.append((piece.duration_s - sum(EDGES_S)) / 3600)
-            begin, end = EDGES_S[0], piece.duration_s - EDGES_S[1]
-            for phase in PHASES:
-                at = (known.get((station, phase), np.empty(0, np.int64)) - piece.start_ns) / 1e9
-                stretches.truth[phase].append(at[(at >= begin) & (at < end)])
-                clock = np.arange(begin, end, CLOCK_S)
-                answers[CLOCK].picks[phase].append(np.stack([clock, np.ones_like(clock)], 1))
-            for name, system in named.items():
-                _ask(system, piece, answers[name], begin, end)
-    if not len(stretches):
-        why = "; ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "none left out"
-        raise SeislatentError(f"none of the {len(records)} records can be judged ({why}): give continuous records of {LEAST_S:g} s")
+    stretches, answers = asked_of(named, data, split, labels, tolerance_s)
     events = np.array(stretches.hour, np.int64)
     systems = {name: scores(a, stretches, events, tolerance_s) for name, a in answers.items()}
     result = {
@@ -113,7 +97,7 @@ def stream(
         "labels": {phase: int(sum(map(len, stretches.truth[phase]))) for phase in PHASES},
         "systems": systems,
         "differences": of_draws(systems, [f"{phase.lower()}_{m}" for phase in PHASES for m in COMPARED]),
-        "skipped": dict(sorted(skipped.items())),
+        "skipped": dict(sorted(stretches.skipped.items())),
         "tolerance_s": tolerance_s,
         "edges_s": list(EDGES_S),
         "picks": str(labels),
@@ -124,6 +108,39 @@ def stream(
         "command": asked,
     }
     return stream_page(result)
+
+
+def asked_of(
+    named: Mapping[str, Any], data: str | Path | Sequence[str | Path], split: str, labels: str | Path, tolerance_s: float
+) -> tuple[Stretches, dict[str, Answers]]:
+    """The stretches of continuous records with their labels, and what each system and the clock say of them, one after the other.
+
+    Raises:
+        SeislatentError: no stretch is long enough; what cannot be read.
+    """
+    known = _labels(labels, tolerance_s)
+    records, _ = chosen(data, split, "ZNE")
+    stretches = Stretches()
+    answers = {name: Answers() for name in [*named, CLOCK]}
+    for i in range(len(records)):
+        for station, piece in _pieces(records, i, stretches.skipped):
+            # a block that is cut at the hour may start a sample early
+            stretches.hour.append((piece.start_ns + 10**9) // HOUR_NS)
+            stretches.station.append(station)
+            stretches.start_ns.append(piece.start_ns)
+            stretches.hours.append((piece.duration_s - sum(EDGES_S)) / 3600)
+            begin, end = EDGES_S[0], piece.duration_s - EDGES_S[1]
+            for phase in PHASES:
+                at = (known.get((station, phase), np.empty(0, np.int64)) - piece.start_ns) / 1e9
+                stretches.truth[phase].append(at[(at >= begin) & (at < end)])
+                clock = np.arange(begin, end, CLOCK_S)
+                answers[CLOCK].picks[phase].append(np.stack([clock, np.ones_like(clock)], 1))
+            for name, system in named.items():
+                _ask(system, piece, answers[name], begin, end)
+    if not len(stretches):
+        why = "; ".join(f"{reason}: {count}" for reason, count in stretches.skipped.items()) or "none left out"
+        raise SeislatentError(f"none of the {len(records)} records can be judged ({why}): give continuous records of {LEAST_S:g} s")
+    return stretches, answers
 
 
 def _labels(path: str | Path, tolerance_s: float) -> dict[tuple[str, str], NDArray[np.int64]]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
 
 import numpy as np
 import torch
@@ -126,8 +125,7 @@ def pick_scores(
     here, value = w * made, r.nan_to_num(0.0)
     number, every = here.sum(-1), w.sum(-1)
     mean = (here * value).sum(-1) / number
-    median = _median(value.expand(here.shape), here)
-    from_median = (value - median[..., None]).abs().nan_to_num(0.0)
+    median = _median(value, here)
     slack = 1e-6  # times such as 0.1 s are not exact, least of all in float32
     within = [(here * (value.abs() <= t + slack)).sum(-1) / every for t in tolerances_s]
     return PickScores(
@@ -136,7 +134,7 @@ def pick_scores(
         mean_s=mean,
         median_s=median,
         std_s=((here * (value - mean[..., None]).square()).sum(-1) / number).sqrt(),
-        mad_s=_median(from_median, here),
+        mad_s=_from_median(value, median, here),
         tolerances_s=tuple(float(t) for t in tolerances_s),
         share_within=torch.stack(within, -1),
     )
@@ -166,13 +164,26 @@ def by_snr(
     return scores
 
 
-def _median(value: Tensor, weight: Tensor) -> Tensor:
-    """Of [*draw record], each value counted `weight` times; the mean of the two in the middle; NaN where nothing counts."""
-    order = value.argsort(-1)
-    value, sums = value.gather(-1, order), weight.gather(-1, order).cumsum(-1)
+def _median(value: Shaped[Tensor, " record"], weight: Shaped[Tensor, "*draw record"]) -> Float[Tensor, "*draw"]:
+    """Each value counted `weight` times; the mean of the two in the middle; NaN where nothing counts."""
+    order = value.argsort()
+    value, sums = value[order], weight[..., order].cumsum(-1)
     half = sums[..., -1:] / 2
-    last = value.shape[-1] - 1
+    last = len(value) - 1
     low = torch.searchsorted(sums, half).clamp(max=last)
     high = torch.searchsorted(sums, half, right=True).clamp(max=last)
-    middle = (value.gather(-1, low) + value.gather(-1, high))[..., 0] / 2
-    return cast(Tensor, middle.where(sums[..., -1] > 0, math.nan))
+    middle = (value[low] + value[high])[..., 0] / 2
+    return middle.where(sums[..., -1] > 0, math.nan)
+
+
+def _from_median(
+    value: Shaped[Tensor, " record"], median: Shaped[Tensor, "*draw"], weight: Shaped[Tensor, "*draw record"]
+) -> Float[Tensor, "*draw"]:
+    """Median of the distances from each draw's median. Draws have few different medians, so values are sorted once for each."""
+    flat, rows = median.reshape(-1), weight.reshape(-1, weight.shape[-1])
+    out = torch.full_like(flat, math.nan)
+    known = ~flat.isnan()
+    for middle in flat[known].unique():
+        here = flat == middle
+        out[here] = _median((value - middle).abs(), rows[here])
+    return out.reshape(median.shape)
