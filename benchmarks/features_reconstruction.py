@@ -121,7 +121,7 @@ def figure_3(told: dict[str, Any], path: Path) -> None:
         ax.set_xlabel("frames of the bottleneck")
     figure.axes[0].set_ylabel("mean absolute error of [-1, 1]")
     figure.axes[1].legend(fontsize=7)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=70)
 
 
 @torch.no_grad()
@@ -143,7 +143,7 @@ def figure_4(trained: dict[str, Path], helds: list[Held], path: Path) -> None:
             ax.set(title=f"{held.name}, {name}complete, error {error:.3f}", yticks=[0, 1.6, 3.2], yticklabels=["Z", "N", "E"])
     for ax in axes[-1]:
         ax.set_xlabel("s")
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=70)
 
 
 def table(told: dict[str, Any]) -> None:
