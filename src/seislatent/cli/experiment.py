@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", action="append", default=[], metavar="SET", help="synthetic records, written the same way")
     parser.add_argument(
         "--encoder", action="append", default=[], metavar="NAME=MODEL",
-        help="an encoder of the grid (over68, under34, contrastive, masked, ...): preset with weights or .safetensors; repeated",
+        help="an encoder of the grid, such as under34: preset with weights or .safetensors; those of 68 frames are in the package",
     )  # fmt: skip
     parser.add_argument("--grid", default="small", metavar="GRID", help="small (default), paper (days), or a YAML file")
     parser.add_argument("--out", required=True, metavar="OUT", help="folder of the experiment")

@@ -5,8 +5,8 @@
     schema 2: goes on from schema 1's best, with both and small steps
 
 Kong et al. (seed 002), section 2.5, table 1. The best is that of the highest validation accuracy (classes) or the lowest loss
-(picking). Ours: of equal accuracies the one of lower loss is better, since the 5 validation records of 25 give few different
-accuracies. Gradients have no limit; the engine's AdamW without decay is Adam.
+(picking). Ours: of equal accuracies the one of lower loss is kept, since the 5 validation records of 25 give few different
+accuracies; patience waits for a better accuracy. Gradients have no limit; the engine's AdamW without decay is Adam.
 """
 
 from __future__ import annotations
@@ -194,6 +194,7 @@ def learn(
     recipe = Recipe(rates=rates, betas=(0.9, 0.999), clip=0.0, average=0.0, batch=train.size, seed=seed, accelerator="cpu")
     engine, validate = Engine(system, recipe, _fabric()), Validation(held)
     best: tuple[float, ...] = ()
+    since = 0
     told: dict[str, Any] = {}
     kept: dict[str, Tensor] = {}
     for epoch in range(1, learning.epochs + 1):
@@ -202,10 +203,11 @@ def learn(
         with torch.no_grad():
             metrics = validate(engine.average)
         score = (metrics["accuracy"], -metrics["loss"]) if by_accuracy else (-metrics["loss"],)
+        since = 0 if not best or score[0] > best[0] else since + 1
         if not best or score > best:
             best, told = score, {"best_epoch": epoch, "validation": metrics}
             kept = {name: value.clone() for name, value in engine.average.state_dict().items()}
-        elif epoch - told["best_epoch"] >= learning.patience:
+        if since >= learning.patience:
             break
     system.load_state_dict(kept)
     system.requires_grad_(False).eval()

@@ -94,11 +94,11 @@ def individual(figure: Figure, table: pd.DataFrame, encoder: str, head: str, nam
 # -- figure 8, and what is ours: the rivals --------------------------------------------------------------------------------------
 
 
-def linear(figure: Figure, table: pd.DataFrame, name: str) -> None:
-    """The three ways of the best encoder against n on a linear axis (figure 8)."""
+def linear(figure: Figure, table: pd.DataFrame, name: str, encoder: str) -> None:
+    """The three ways against n on a linear axis (figure 8)."""
     axes = figure.subplots()
     for way in WAYS:
-        points = chosen(table, set=name, encoder="over68", head="convolution", way=way)
+        points = chosen(table, set=name, encoder=encoder, head="convolution", way=way)
         curve(axes, points, main_measure(name), way, color=COLOUR[way])
     axes.set(xlabel="records to train and validate with", ylabel=NAMES[main_measure(name)], title=name)
     axes.legend()
@@ -120,9 +120,9 @@ def rivals(figure: Figure, table: pd.DataFrame, name: str) -> None:
 # -- figures 9 and S9 ----------------------------------------------------------------------------------------------------------
 
 
-def errors(figure: Figure, cells: Sequence[Trained], test: pd.DataFrame, name: str, rate_hz: float) -> None:
-    """Histograms of picking errors of the best encoder, a panel for each n; all repeats together."""
-    mine = [c for c in cells if (c.cell.set, c.cell.encoder, c.cell.head) == (name, "over68", "convolution")]
+def errors(figure: Figure, cells: Sequence[Trained], test: pd.DataFrame, name: str, encoder: str, rate_hz: float) -> None:
+    """Histograms of picking errors, a panel for each n; all repeats together."""
+    mine = [c for c in cells if (c.cell.set, c.cell.encoder, c.cell.head) == (name, encoder, "convolution")]
     sizes = sorted({c.cell.n for c in mine})
     grid = figure.subplots(-(-len(sizes) // 3), min(3, len(sizes)), squeeze=False, sharex=True, sharey=True)
     for axes in list(grid.flat)[len(sizes) :]:
@@ -141,10 +141,10 @@ def errors(figure: Figure, cells: Sequence[Trained], test: pd.DataFrame, name: s
 # -- figures 10, S11 and S16 ---------------------------------------------------------------------------------------------------
 
 
-def cost(figure: Figure, table: pd.DataFrame, names: Sequence[str], batch: int) -> None:
-    """CPU time to converge against n: overcomplete above, undercomplete below, one column per set."""
-    grid = figure.subplots(2, len(names), squeeze=False, sharex="col")
-    for row, encoder in enumerate(("over68", "under68")):
+def cost(figure: Figure, table: pd.DataFrame, names: Sequence[str], encoders: Sequence[str], batch: int) -> None:
+    """CPU time to converge against n: a row per encoder, a column per set."""
+    grid = figure.subplots(len(encoders), len(names), squeeze=False, sharex="col")
+    for row, encoder in enumerate(encoders):
         for column, name in enumerate(names):
             axes, found = grid[row][column], table[(table["set"] == name)]
             for way in WAYS:
@@ -157,9 +157,9 @@ def cost(figure: Figure, table: pd.DataFrame, names: Sequence[str], batch: int) 
 # -- figures S26 and S27 ---------------------------------------------------------------------------------------------------------
 
 
-def by_snr(figure: Figure, cells: Sequence[Trained], test: pd.DataFrame, name: str, rate_hz: float) -> None:
+def by_snr(figure: Figure, cells: Sequence[Trained], test: pd.DataFrame, name: str, encoder: str, rate_hz: float) -> None:
     """Spread of the absolute error against signal-to-noise ratio, for the smallest and the largest n."""
-    mine = [c for c in cells if (c.cell.set, c.cell.encoder, c.cell.head) == (name, "over68", "convolution")]
+    mine = [c for c in cells if (c.cell.set, c.cell.encoder, c.cell.head) == (name, encoder, "convolution")]
     sizes, edges = sorted({c.cell.n for c in mine}), SNR_EDGES_DB
     place = np.digitize(test["snr_db"].to_numpy(), edges) - 1
     centres = [(a + b) / 2 for a, b in pairwise(edges)]
@@ -196,11 +196,18 @@ def hours(figure: Figure, table: pd.DataFrame, truth: Any, labels: Sequence[str]
     axes.legend()
 
 
+def paired_with(table: pd.DataFrame, centre: str) -> list[str]:
+    """The encoder in the middle, and its undercomplete counterpart where that was trained."""
+    under = centre.replace("over", "under")
+    return [centre, under] if under != centre and (table["encoder"] == under).any() else [centre]
+
+
 def pictures(
     table: pd.DataFrame, cells: Sequence[Trained], tests: Mapping[str, pd.DataFrame], rates_hz: Mapping[str, float]
 ) -> list[Picture]:
     """Every figure for which there is more than one point."""
     names, made = list(dict.fromkeys(table["set"])), []
+    centre = "over68" if (table["encoder"] == "over68").any() else str(table["encoder"].iloc[0])
 
     def add(name: str, caption: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> None:
         made.append(Picture(name=name.replace(":", "-"), caption=caption, width_in=size[0], height_in=size[1], draw=draw))
@@ -213,8 +220,8 @@ def pictures(
                 add(f"{name}_{told}_convolution", caption, (9, 6.5), partial(compared, table=table, name=name, head=head))
         if any(own_rival(e) for e in mine["encoder"]):
             add(f"{name}_rivals", f"{name}: other ways to learn without labels.", (9, 3.6), partial(rivals, table=table, name=name))
-        if not JOBS[job_of(name)]:
-            keys: dict[str, Any] = {"cells": cells, "test": tests[name], "name": name, "rate_hz": rates_hz[name]}
+        if not JOBS[job_of(name)] and ((mine["encoder"] == centre) & (mine["head"] == "convolution")).any():
+            keys: dict[str, Any] = {"cells": cells, "test": tests[name], "name": name, "encoder": centre, "rate_hz": rates_hz[name]}
             add(
                 f"{name}_errors",
                 f"{name}: errors by n; what lies outside stands in the outermost bins.",
@@ -222,8 +229,13 @@ def pictures(
                 partial(errors, **keys),
             )
             add(f"{name}_snr", f"{name}: error against signal-to-noise ratio.", (9, 3.6), partial(by_snr, **keys))
-            add(f"{name}_linear", f"{name}: the three ways, linear axis.", (5.5, 3.6), partial(linear, table=table, name=name))
-    for encoder in [e for e in dict.fromkeys(table["encoder"]) if not own_rival(e)]:
+            add(
+                f"{name}_linear",
+                f"{name}: the three ways, linear axis.",
+                (5.5, 3.6),
+                partial(linear, table=table, name=name, encoder=centre),
+            )
+    for encoder in [e for e in dict.fromkeys(table["encoder"]) if e == centre or not own_rival(e)]:
         for head in dict.fromkeys(table[table["encoder"] == encoder]["head"]):
             there = list(dict.fromkeys(table[(table["encoder"] == encoder) & (table["head"] == head)]["set"]))
             draw = partial(individual, table=table, encoder=encoder, head=head, names=there)
@@ -236,6 +248,6 @@ def pictures(
             f"cost_{batch or 'n'}",
             f"CPU time to converge, {told}.",
             (3.2 * len(there), 5.5),
-            partial(cost, table=table, names=there, batch=batch),
+            partial(cost, table=table, names=there, encoders=paired_with(table, centre), batch=batch),
         )
     return made

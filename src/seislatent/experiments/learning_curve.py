@@ -18,7 +18,7 @@ from seislatent.errors import SeislatentError, UsageError, unknown
 from seislatent.evaluate.report import Report
 from seislatent.experiments import curve_page
 from seislatent.experiments.cells import Encoder
-from seislatent.experiments.grid import ENCODERS, RIVALS, Amount, Cell, Grid, expand, paper, small
+from seislatent.experiments.grid import ENCODERS, Amount, Cell, Grid, expand, paper, small
 from seislatent.experiments.record_sets import RecordSet, read, source
 from seislatent.experiments.running import Plan, train, trained, write_test
 
@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 
 GRIDS: dict[str, Callable[[], Grid]] = {"small": small, "paper": paper}
 TOLD = "experiment.json"
+PACKAGED = {
+    "over68": "features/autoencoder_over", "under68": "features/autoencoder_under",
+    "contrastive": "features/contrastive", "masked": "features/masked",
+}  # fmt: skip
+"""Presets whose weights are taken where an encoder is not given."""
 
 
 def learning_curve(
@@ -47,8 +52,8 @@ def learning_curve(
         out: folder of the experiment: cells, tables, figures, report.
         data: real record sets: `JOB=STORE`, `JOB:NAME=STORE,STORE`, `JOB=STORE?COLUMN=VALUE`; jobs are noise, explosion, picking.
         synthetic: the same of synthetic records, which the grid's larger sizes are for.
-        encoders: by name in the grid (over68, under17, contrastive, ...): a preset with weights, or a .safetensors file. Of the
-            paper's autoencoders that are not given, only baselines are trained.
+        encoders: by name in the grid (over68, under17, contrastive, ...): a preset with weights, or a .safetensors file. Those of
+            68 frames are in the package; of the others that are not given, only baselines are trained.
         grid: small, paper, a YAML file, or a grid.
         workers: processes of this machine, one thread each.
         scheduler: address of a Dask scheduler instead.
@@ -105,8 +110,8 @@ def found_encoders(grid: Grid, given: Mapping[str, str | Path]) -> tuple[Encoder
             raise UsageError(f"--encoder {unknown('encoder of the grid', name, named)}")
     made = []
     for name in named:
-        if name in given:
-            place = str(given[name])
+        if name in given or name in PACKAGED:
+            place = str(given.get(name, PACKAGED.get(name)))
             path = place if place.endswith(".safetensors") else str(catalog.packaged(place))
             model = catalog.load(path)
             settings = json.dumps(config.plain(model.config), sort_keys=True)
@@ -125,8 +130,6 @@ def found_encoders(grid: Grid, given: Mapping[str, str | Path]) -> tuple[Encoder
             )
             made.append(Encoder(name=name, system="features/autoencoder", settings=settings))
             log.warning("%s is not given (--encoder %s=FILE): only its baseline is trained", name, name)
-        elif name in RIVALS:
-            log.warning("%s is not given (--encoder %s=FILE): it is left out", name, name)
         else:
             raise UsageError(f"the grid names the encoder '{name}': give --encoder {name}=FILE")
     return tuple(made)
