@@ -93,11 +93,13 @@ def streams(head) -> None:
         archive = Archive(ROOT / folder)
         files = [f for f in archive.table["file"].unique() if part in f]
         pieces = archive.read(files=files)
-        n = min(w.data.shape[1] for w in pieces)
-        x = np.full((3, n), np.nan)
-        for w in pieces:
-            x["ZNE".index(w.components[0])] = w.data[0, :n]
-        y = torch.from_numpy(resample(x, pieces[0].sampling_rate_hz, RATE))
+        begin, rate = min(w.start_ns for w in pieces), pieces[0].sampling_rate_hz
+        places = [round((w.start_ns - begin) * rate / 1e9) for w in pieces]
+        x = np.full((3, max(k + w.data.shape[1] for k, w in zip(places, pieces, strict=True))), np.nan)
+        for k, w in zip(places, pieces, strict=True):
+            x["ZNE".index(w.components[0]), k : k + w.data.shape[1]] = w.data[0]
+        gone = resample(np.isnan(x).astype(float), rate, RATE) > 0.01
+        y = torch.from_numpy(np.where(gone, np.nan, resample(np.nan_to_num(x), rate, RATE)))
         firsts = range(0, y.shape[1] - LENGTH + 1, LENGTH // 2)
         said = head.judge(torch.stack([y[:, f : f + LENGTH] for f in firsts]))
         hours, p = y.shape[1] / RATE / 3600, said.probabilities[:, 1].numpy()
@@ -105,7 +107,7 @@ def streams(head) -> None:
             loud = p > threshold
             alarms = int((loud & ~np.concatenate([[False], loud[:-1]])).sum())
             print(f"{name}: threshold {threshold}: {alarms / hours:.2f} alarms per hour ({loud.mean():.4f} of windows)")
-        print(f"{name}: {float(said.unknown.double().mean()):.4f} unknown")
+        print(f"{name}: {hours:.1f} hours, {float(said.unknown.double().mean()):.4f} unknown")
 
 
 def broken(head) -> None:

@@ -22,6 +22,7 @@ TINY = {
     "features/contrastive": {"bottleneck": 17, "first": [4], "maps": 5, "hidden": 6, "codes": 4},
     "features/masked": {"bottleneck": 17, "first": [4], "maps": 5, "share": 0.3},
     "features/classifier": {"encoder": TINY_ENCODER, "labels": ["a", "b", "c"], "kernels": 0, "dense": 6, "bank": 8},
+    "features/points": {"encoder": TINY_ENCODER, "width": 4, "kernel": 5},
     "features/arrival": {"encoder": TINY_ENCODER, "phases": ["P", "S"], "kernels": 4, "dense": 6},
     "features/picker": {"widths": [4, 6, 6, 8], "dilations": [1, 2], "level_s": 2.0, "samples": 640},
 }
@@ -35,6 +36,7 @@ RECORDS = {
     "features/masked": KONG,
     "features/classifier": {**KONG, "classes": 3},
     "features/arrival": {**KONG, "arrivals": 2},
+    "features/points": {**KONG, "arrivals": 2},
     "features/picker": {"components": 3, "length": 640, "arrivals": 4},
 }
 """What each system learns from: keys of `Stub.Config`."""

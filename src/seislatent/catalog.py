@@ -32,6 +32,7 @@ from seislatent.systems.features.contrastive import Contrastive
 from seislatent.systems.features.heads import ArrivalHead, ClassifierHead
 from seislatent.systems.features.masked import Masked
 from seislatent.systems.features.picker import PhasePicker
+from seislatent.systems.features.points import PointHead
 
 SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
@@ -40,6 +41,7 @@ SYSTEMS: dict[str, type[System]] = {
     "features/masked": Masked,
     "features/classifier": ClassifierHead,
     "features/arrival": ArrivalHead,
+    "features/points": PointHead,
     "features/picker": PhasePicker,
 }
 

@@ -18,6 +18,7 @@ from seislatent.engine.trainer import Engine, owned_once
 from seislatent.errors import SeislatentError
 from seislatent.systems.base import Embedder, System
 from seislatent.systems.features.heads import centred
+from seislatent.systems.features.surroundings import Surroundings
 from seislatent.waveform import Channel, Waveform
 
 
@@ -213,9 +214,19 @@ def test_calibration_tells_temperature_and_the_unknown():
     assert system.unknown(fresh).float().mean() < 0.06
     sure = system.classify(fresh).max(1).values.mean()
     assert sure == pytest.approx(0.9, abs=0.05)
-    t = torch.arange(540) / 20
-    odd = torch.stack([torch.sign(torch.sin(2 * torch.pi * f * t)) for f in (0.1, 0.3, 1.0)])[:, None].expand(-1, 3, -1)
-    assert system.unknown(odd).all(), system.judge(odd).distance
+
+
+def test_what_lies_elsewhere_is_unknown():
+    dice = torch.Generator().manual_seed(0)
+    known = torch.zeros(300, 8)
+    known[:, :4] = 1 + 0.2 * torch.randn(300, 4, generator=dice)
+    near, far = known[200:] * 5, known[200:].flip(1)  # louder is not farther
+    around = Surroundings(8, 100, 5)
+    assert around(near).tolist() == [0] * 100
+    told = around.settle(known[:200], 0.99)
+    assert told["bank"] == 100 and told["neighbours"] == 5
+    assert (around(near) > 1).float().mean() < 0.05 and (around(far) > 1).all()
+    assert around.settle(known[:1], 0.99) == {"unknown_beyond": None} and not around(far).any()
 
 
 @pytest.mark.parametrize("phases", [("P",), ("P", "S")])

@@ -140,9 +140,14 @@ class Application(nn.Module):
 
 
 class Footing(nn.Module):
-    """An encoder under a head: rate, length and shape of what stands on it."""
+    """An encoder under a head: rate, length and shape of what stands on it.
 
-    def __init__(self, config: ClassifierConfig | ArrivalConfig, encoder: System):
+    Args:
+        config: of a head, with `encoder`, `sampling_rate_hz`, `samples` and `components`.
+        encoder: built.
+    """
+
+    def __init__(self, config: Any, encoder: System):
         super().__init__()
         if not isinstance(encoder, Embedder):
             raise SeislatentError(f"{config.encoder.system} is no embedder: a head needs a system that has features")

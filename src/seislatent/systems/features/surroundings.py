@@ -1,9 +1,10 @@
 """How far a record is from all that a classifier was calibrated on, and how sure its probabilities may be.
 
-    rows of the dense layer [n d] --bank, spread--> distance to the k-th neighbour / that of the dev split's records
+    rows of the dense layer [n d] --over each neuron's spread, on the unit sphere--> distance to the k-th neighbour in a bank
+    / the distance that most of the dev split's records are within --> above 1: unknown
 
-The distance is that of Sun et al. (2022), "Out-of-distribution detection with deep nearest neighbors", arXiv:2204.06507; ours is
-in units of each neuron's own spread instead of on the unit sphere, since silence and clipping change the length of a row.
+The distance is that of Sun et al. (2022), "Out-of-distribution detection with deep nearest neighbors", arXiv:2204.06507; the
+spread is ours.
 """
 
 from __future__ import annotations
@@ -49,8 +50,12 @@ class Surroundings(nn.Module):
         count = int(self.count)
         if not count:
             return h.new_zeros(len(h))
-        apart = torch.cdist(h.float() / self.spread, self.rows[:count] / self.spread)
+        apart = torch.cdist(self._placed(h), self._placed(self.rows[:count]))
         return apart.kthvalue(min(self.neighbours, count), 1).values / self.radius
+
+    def _placed(self, h: Tensor) -> Tensor:
+        """On the unit sphere."""
+        return F.normalize(h.float() / self.spread, dim=1)
 
     @torch.no_grad()
     def settle(self, h: Float[Tensor, "record width"], known: float) -> dict[str, Any]:
@@ -68,8 +73,8 @@ class Surroundings(nn.Module):
         self.spread.copy_(torch.maximum(deviation, floor))
         self.rows.zero_()
         self.rows[: len(order)] = h[order]
-        scaled = h / self.spread
-        apart = torch.cdist(scaled, scaled[order])
+        placed = self._placed(h)
+        apart = torch.cdist(placed, placed[order])
         apart[order, torch.arange(len(order), device=h.device)] = float("inf")  # nobody is its own neighbour
         k = min(self.neighbours, n - 1, len(order))
         nearest = apart.kthvalue(k, 1).values
