@@ -55,8 +55,8 @@ def test_the_papers_grid_is_everything_five_times():
 def test_grids_refuse_what_they_do_not_know():
     with pytest.raises(UsageError, match="schema 2"):
         Arm(ways=("schema 3",))
-    with pytest.raises(UsageError, match="small"):
-        chosen("smal")
+    with pytest.raises(UsageError, match="paper"):
+        chosen("papers")
     with pytest.raises(SeislatentError, match="no cell"):
         expand(Grid(arms=(Arm(sizes=(500,)),)), {"noise": Amount(pool=20, synthetic=False)}, ["over68"])
 
@@ -269,6 +269,8 @@ def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path, quakes, weights):
         learning_curve(tmp_path / "out", grid=TINY, progress=stop, **keys)
     kept = answers(tmp_path / "out")
     assert 0 < len(kept) < 12
+    told = learning_curve(tmp_path / "out", grid=TINY, report_only=True, **keys)
+    assert told["cells"] == len(kept) and answers(tmp_path / "out") == kept
     more = Grid(arms=(*TINY.arms, Arm(encoders=("mine",), sizes=(18,), repeats=1)), learning=QUICK)
     learning_curve(tmp_path / "out", grid=more, **keys)
     assert len(answers(tmp_path / "out")) == 15 and kept.items() <= answers(tmp_path / "out").items()

@@ -31,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="OUT", help="folder of the experiment")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each (default: 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers see the same files; it is trusted")
+    parser.add_argument("--report-only", action="store_true", help="train nothing: report on the cells there are")
 
 
 def run(args: argparse.Namespace) -> Any:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> Any:
     with Bar("cells") as tell:
         return learning_curve(
             args.out, data=args.data, synthetic=args.synthetic, encoders=encoders, grid=args.grid, workers=args.workers,
-            scheduler=args.scheduler, progress=tell,
+            scheduler=args.scheduler, report_only=args.report_only, progress=tell,
         )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from seislatent.experiments.curve_scores import (
     scores,
 )  # fmt: skip
 from seislatent.experiments.grid import JOBS
-from seislatent.experiments.record_sets import RecordSet, fewer
+from seislatent.experiments.record_sets import RecordSet, described
 from seislatent.experiments.running import Plan, Trained, tests
 
 NOTE = (
@@ -53,7 +53,7 @@ def page(plan: Plan, cells: Sequence[Trained], sets: Mapping[str, RecordSet]) ->
     result = {
         "experiment": "learning-curve",
         "grid": config.plain(plan.grid),
-        "sets": {name: fewer(r) for name, r in sets.items()},
+        "sets": {name: described(r) for name, r in sets.items()},
         "encoders": {e.name: {"system": e.system, "weights": e.digest} for e in plan.encoders},
         "cells": len(cells),
         "points": table.to_dict("records"),
@@ -116,7 +116,7 @@ def _placed(path: Path, text: str) -> None:
 def _sets(sets: Mapping[str, RecordSet]) -> Table:
     rows = []
     for name, records in sets.items():
-        told = fewer(records)
+        told = described(records)
         classes = ", ".join(f"{label} {c['pool']} + {c['test']}" for label, c in told["classes"].items())
         kind = "synthetic" if told["synthetic"] else "real"
         rows.append(

@@ -42,6 +42,7 @@ def learning_curve(
     grid: str | Path | Grid = "small",
     workers: int = 1,
     scheduler: str | None = None,
+    report_only: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Trains the cells of a grid that are missing in the folder `out`, and reports on all of them.
@@ -57,6 +58,7 @@ def learning_curve(
         grid: small, paper, a YAML file, or a grid.
         workers: processes of this machine, one thread each.
         scheduler: address of a Dask scheduler instead.
+        report_only: train nothing, and report on what has been trained.
         progress: told how many cells of how many are done.
 
     Raises:
@@ -83,7 +85,8 @@ def learning_curve(
     _claim(Path(out))
     for records in sets.values():
         write_test(Path(out), records)
-    _train(plan, cells, workers, scheduler, progress)
+    if not report_only:
+        _train(plan, cells, workers, scheduler, progress)
     return report(plan, cells, sets)
 
 

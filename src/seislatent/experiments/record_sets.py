@@ -7,8 +7,6 @@ pool --(seed, repeat)--> shuffled, classes in turn --first n--> 80 % train | 20 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -159,7 +157,7 @@ def read(it: Source) -> RecordSet:
         mine = np.flatnonzero(table["part"].to_numpy() == k)
         if len(mine):
             x[torch.from_numpy(mine)] = torch.from_numpy(store.read(table["row"].to_numpy()[mine]).astype(np.float32))
-    about = _described(table, x, shape[2])
+    about = _about(table, x, shape[2])
     pool, test = _apart(it, table, about)
     sha = hashlib.sha256(x.numpy().tobytes() + target.numpy().tobytes() + pool.tobytes() + test.tobytes())
     return RecordSet(
@@ -167,7 +165,7 @@ def read(it: Source) -> RecordSet:
     )  # fmt: skip
 
 
-def fewer(it: RecordSet) -> dict[str, Any]:
+def described(it: RecordSet) -> dict[str, Any]:
     """What a report tells of a set."""
     counts = {part: len(rows) for part, rows in (("pool", it.pool), ("test", it.test))}
     events_ = {
@@ -177,10 +175,9 @@ def fewer(it: RecordSet) -> dict[str, Any]:
         name: {part: int((it.target[rows] == k).sum()) for part, rows in (("pool", it.pool), ("test", it.test))}
         for k, name in enumerate(it.labels)
     }
-    only = {k: v for k, v in it.source.only}
     return {
-        "job": it.source.job, "stores": list(it.source.folders), "only": only, "synthetic": it.source.synthetic, **counts,
-        **events_, "classes": classes, "stations": int(it.table["station"].nunique()), "digest": it.digest,
+        "job": it.source.job, "stores": list(it.source.folders), "only": dict(it.source.only), "synthetic": it.source.synthetic,
+        **counts, **events_, "classes": classes, "stations": int(it.table["station"].nunique()), "digest": it.digest,
     }  # fmt: skip
 
 
@@ -235,7 +232,7 @@ def _one_shape(table: pd.DataFrame, place: str) -> tuple[int, int, float]:
     return 3, int(samples), float(rate)
 
 
-def _described(table: pd.DataFrame, x: Tensor, rate: float) -> pd.DataFrame:
+def _about(table: pd.DataFrame, x: Tensor, rate: float) -> pd.DataFrame:
     """What judging needs of each record."""
 
     def column(*names: str) -> NDArray[np.float64]:
@@ -291,9 +288,3 @@ def _apart(it: Source, table: pd.DataFrame, about: pd.DataFrame) -> tuple[NDArra
         order = np.argsort(rank[about["event"].to_numpy()[tested]], kind="stable")
         tested = np.sort(tested[order[: it.tested]])
     return pool, tested
-
-
-def plain(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """As JSON gives it back."""
-    made: list[dict[str, Any]] = json.loads(json.dumps([vars(s) for s in sources]))
-    return made
