@@ -40,6 +40,7 @@ RECIPES: dict[str, str] = {
     "picking": "seislatent.data.recipes.picking.Picking",
     "noise": "seislatent.data.recipes.noise.Noise",
     "synthetic": "seislatent.data.recipes.synthetic.Synthetic",
+    "coherent": "seislatent.data.recipes.coherent.CoherentRecords",
 }
 """The full name of each class, imported when it is asked for."""
 
@@ -127,10 +128,7 @@ def prepare(
     it = preset(name)
     made, splits = recipe(it, recipe_keys), config.load(SplitConfig, it.split, split_keys, option="--split.")
     target = Path(out)
-    if made.from_nothing != (data is None):
-        told = "makes its records from nothing: leave --data away" if made.from_nothing else "needs a source: give --data"
-        raise UsageError(f"{name} {told}")
-    source = _sources([data] if isinstance(data, str | Path) else data or [], target)
+    source = _sources(name, made, data, target)
     _free(miniseed, seisbench)
     if overwrite:
         _take_away(target)
@@ -155,15 +153,19 @@ def _also(store: Store, miniseed: str | Path | None, seisbench: str | Path | Non
         write_seisbench(seisbench, store)
 
 
-def _sources(data: Sequence[str | Path], out: Path) -> list[Path]:
+def _sources(name: str | Path, made: DataRecipe, data: str | Path | Sequence[str | Path] | None, out: Path) -> list[Path]:
     """The sources, all of which exist; none holds the store, which would be read as part of it the next time, or lies in it."""
+    if made.from_nothing != (data is None):
+        told = "makes its records from nothing: leave --data away" if made.from_nothing else "needs a source: give --data"
+        raise UsageError(f"{name} {told}")
+    found = [Path(d) for d in ([data] if isinstance(data, str | Path) else data or [])]
     place = out.resolve()
-    for path in map(Path, data):
+    for path in found:
         if not path.exists():
             raise SeislatentError(f"{path} does not exist: give a file or a folder with --data")
         if path.resolve() in (place, *place.parents) or place in path.resolve().parents:
             raise SeislatentError(f"--out {out} and --data {path} lie in each other: give a folder beside the source with --out")
-    return [Path(d) for d in data]
+    return found
 
 
 def _free(*folders: str | Path | None) -> None:
