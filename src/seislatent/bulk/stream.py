@@ -106,7 +106,10 @@ def settings_of(
     ]  # fmt: skip
     for word in thresholds:
         if word not in words:
-            raise SeislatentError(unknown("parameter", word, known))
+            same = [w for w in known if w.lower() == word.lower()]  # what differs in its case alone is meant
+            raise SeislatentError(
+                f"unknown parameter '{word}': did you mean '{same[0]}'?" if same else unknown("parameter", word, known)
+            )
     given = {word.removesuffix(THRESHOLD): value for word, value in thresholds.items() if value is not None}
     return PickSettings(
         thresholds=chosen_thresholds(system, given), overlap=overlap, blinding=blinding, stacking=stacking, batch_size=batch_size,
