@@ -69,6 +69,19 @@ def windows(name: str, p_column: str) -> Iterator[tuple[str, int, np.ndarray]]:
             yield station, 0, x[:, max(0, at - round(RATE) - LENGTH) : at - round(RATE)]
 
 
+def sta_lta(x: np.ndarray) -> float:
+    """The largest ratio of mean squares over 1 s to those over the 10 s before, of differences of the first live component."""
+    live = x[~np.isnan(x).all(1)][0]
+    square = np.diff(np.nan_to_num(live)) ** 2
+    total = np.concatenate([[0.0], np.cumsum(square)])
+    short, long = round(RATE), round(10 * RATE)
+    k = np.arange(long, len(square) - short + 1)
+    if not len(k):
+        return 0.0
+    before = (total[k] - total[k - long]) / long
+    return float(((total[k + short] - total[k]) / short / np.maximum(before, 1e-12 * square.max() + 1e-300)).max())
+
+
 def told(head, found: list[tuple[str, int, np.ndarray]]) -> str:
     """A line of the table."""
     said = [head.judge(torch.from_numpy(x)[None]) for _, _, x in found]
@@ -81,7 +94,8 @@ def told(head, found: list[tuple[str, int, np.ndarray]]) -> str:
             right = ((p > 0.5) == bool(k))[mine].double().mean()
             cells.append(f"{int(mine.sum())} {name}: {right:.3f} right, {unknown[mine].double().mean():.3f} unknown")
     if len(label.unique()) == 2:
-        cells.append(f"AUC {float(roc(p, label).auc):.3f}")
+        ratio = torch.tensor([sta_lta(x) for _, _, x in found])
+        cells.append(f"AUC {float(roc(p, label).auc):.3f} (largest STA/LTA: {float(roc(ratio, label).auc):.3f})")
         both = {s for s, k, _ in found if k} & {s for s, k, _ in found if not k}
         cells.append(f"{len(both)} stations with both")
     return "; ".join(cells)
