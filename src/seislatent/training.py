@@ -76,13 +76,7 @@ def train(
     _agree(learner, settings)
     if init_from is not None:
         _start(learner, str(init_from))
-    whole = Preset(
-        system=it.system,
-        about=it.about,
-        config=config.plain(learner.config),
-        recipe=config.plain(how),
-        data={"dataset": it.data["dataset"], **config.plain(settings)},
-    )
+    whole = _whole(it, learner, how, settings)
     _refuse(run, whole, resume=resume, overwrite=overwrite)
     batches = cls(settings, folders, batch=how.batch, seed=how.seed)
     validate, held = getattr(batches, "validate", None), None
@@ -102,6 +96,17 @@ def train(
         if isinstance(learner, Classifier) and getattr(settings, "classes", None):
             _judge(learner, batches, folders, run, str(name))
     return weights
+
+
+def _whole(it: Preset, learner: System, how: Recipe, settings: Any) -> Preset:
+    """The preset with every key that the run has: what preset.yaml holds."""
+    return Preset(
+        system=it.system,
+        about=it.about,
+        config=config.plain(learner.config),
+        recipe=config.plain(how),
+        data={"dataset": it.data["dataset"], **config.plain(settings)},
+    )
 
 
 def _agree(learner: System, settings: Any) -> None:

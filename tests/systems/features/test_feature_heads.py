@@ -17,7 +17,7 @@ from seislatent.engine.recipe import Recipe
 from seislatent.engine.trainer import Engine, owned_once
 from seislatent.errors import SeislatentError
 from seislatent.systems.base import Embedder, System
-from seislatent.systems.features.heads import centred
+from seislatent.systems.features.footing import centred
 from seislatent.systems.features.surroundings import Surroundings
 from seislatent.waveform import Channel, Waveform
 
@@ -246,6 +246,23 @@ def test_arrivals_are_learnt_and_missing_ones_masked(phases):
         assert len(none["arrival"]) == 0
     with pytest.raises(SeislatentError, match=r"--dataset\.conditions"):
         system.measures(Batch(x=x))
+
+
+def test_an_arrival_that_was_thrown_below_zero_comes_back():
+    """A rectifier at the end has no slope there: without one while it learns, every answer would be sample 0 for good."""
+    head = built("arrival")
+    with torch.no_grad():
+        head.head.out.bias.fill_(-0.5)
+        head.head.out.weight.zero_()
+    batch = Batch(x=torch.randn(8, 3, head.samples), condition=torch.full((8, 1), 200.0))
+    step = torch.optim.Adam(head.head.parameters(), 0.05)
+    assert float(head.eval()._samples(batch.x).max()) == 0
+    for _ in range(40):
+        (turn,) = head.train().turns(batch)
+        turn.terms["arrival"].mean().backward()
+        step.step()
+        step.zero_grad()
+    assert float((head.eval()._samples(batch.x) - 200).abs().max()) < 60
 
 
 def test_a_step_without_any_arrival_changes_nothing():

@@ -27,7 +27,8 @@ from seislatent.batch import Batch
 from seislatent.config import Nested
 from seislatent.errors import SeislatentError
 from seislatent.prepare.resample import resample
-from seislatent.systems.base import Classifier, Embedder, Pick, Picker, System, Turn
+from seislatent.systems.base import Classifier, Pick, Picker, System, Turn
+from seislatent.systems.features.footing import Footing, autoencoder, centred
 from seislatent.systems.features.surroundings import Surroundings, fitted_temperature
 from seislatent.waveform import Waveform
 
@@ -35,13 +36,6 @@ AT_ONCE = 256
 """Windows that go through the networks at once."""
 ROWS = {"Z": 0, "N": 1, "1": 1, "E": 2, "2": 2}
 """Where each component of a record stands."""
-RATE_HZ, WINDOW_S = 20.0, 27.0
-"""Of the paper's records; where neither the config nor the encoder tells another rate or length."""
-
-
-def autoencoder() -> Nested:
-    """The paper's encoder, with fresh weights."""
-    return Nested(system="features/autoencoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,68 +131,6 @@ class Application(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[b map frame] -> [b answer]."""
         return self.out(self.described(features))
-
-
-class Footing(nn.Module):
-    """An encoder under a head: rate, length and shape of what stands on it.
-
-    Args:
-        config: of a head, with `encoder`, `sampling_rate_hz`, `samples` and `components`.
-        encoder: built.
-    """
-
-    def __init__(self, config: Any, encoder: System):
-        super().__init__()
-        if not isinstance(encoder, Embedder):
-            raise SeislatentError(f"{config.encoder.system} is no embedder: a head needs a system that has features")
-        rate = config.sampling_rate_hz or getattr(encoder, "sampling_rate_hz", None) or RATE_HZ
-        self.sampling_rate_hz = float(rate)
-        self.samples = int(config.samples or getattr(encoder, "samples", None) or round(WINDOW_S * self.sampling_rate_hz))
-        self.components, self.encoder = config.components, encoder
-        was = encoder.training
-        with torch.no_grad():
-            _, self.maps, self.frames = encoder.eval().features(torch.zeros(1, self.components, self.samples)).shape
-        encoder.train(was)
-
-    def forward(self, x: Float[Tensor, "batch channel time"], valid: Tensor | None = None) -> Float[Tensor, "batch map frame"]:
-        """Features of windows of `samples`; 0 where not valid, each component less its mean elsewhere."""
-        return self.encoder.features(centred(x, valid))
-
-    def rest(self) -> list[nn.Module]:
-        """The modules of the encoder that its features do not run through."""
-        trunk = set(self.encoder.trunk())
-
-        def outside(module: nn.Module) -> list[nn.Module]:
-            if module in trunk:
-                return []
-            if not trunk & set(module.modules()):
-                return [module]
-            return [each for child in module.children() for each in outside(child)]
-
-        return outside(self.encoder)
-
-    def cut(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch window component samples"]:
-        """Records of any length as windows that overlap by half or more; NaN where there is no sample.
-
-        Raises:
-            SeislatentError: no sample, or more components than the head has.
-        """
-        rows, length = x.shape[1:]
-        if not (1 <= rows <= self.components and length):
-            raise SeislatentError(f"records of shape {tuple(x.shape)}: give [batch, 1 to {self.components} components Z N E, time]")
-        missing = (0, max(self.samples - length, 0), 0, self.components - rows)
-        x = F.pad(x if x.is_floating_point() else x.double(), missing, value=float("nan"))
-        spare = x.shape[2] - self.samples
-        firsts = torch.linspace(0, spare, -(-2 * spare // self.samples) + 1, dtype=torch.float64).round().long().tolist()
-        return torch.stack([x[:, :, first : first + self.samples] for first in firsts], 1)
-
-
-def centred(x: Float[Tensor, "batch channel time"], valid: Tensor | None = None) -> Float[Tensor, "batch channel time"]:
-    """Each component less its mean, in float32; 0 where not valid or not finite."""
-    there = torch.isfinite(x) if valid is None else torch.isfinite(x) & valid
-    x = torch.where(there, x, 0.0).double()
-    mean = x.sum(2, keepdim=True) / there.sum(2, keepdim=True).clamp_min(1)
-    return torch.where(there, x - mean, 0.0).float()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,8 +315,13 @@ class ArrivalHead(System, Picker):
         ]
 
     def _samples(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """[b component samples] -> sample numbers [b phase]; the layers count in halves of the window."""
-        return F.relu(self.head(self.footing(x, valid)).float()) * (self.samples / 2)
+        """[b component samples] -> sample numbers [b phase]; the layers count in halves of the window.
+
+        While it learns, what is below 0 keeps a hundredth of its slope: a plain ReLU that one large step has thrown below 0 for
+        every record would stay there.
+        """
+        half = self.head(self.footing(x, valid)).float()
+        return (F.relu(half)) * (self.samples / 2)
 
     def _errors(self, batch: Batch) -> Tensor:
         """Found less given, in s [b phase]; NaN where nothing is given."""

@@ -25,7 +25,7 @@ from seislatent.config import Nested
 from seislatent.errors import SeislatentError
 from seislatent.systems.base import Annotator, Pick, Picker, System, Turn
 from seislatent.systems.features.arrivals import picked
-from seislatent.systems.features.heads import Footing, autoencoder, centred
+from seislatent.systems.features.footing import Footing, autoencoder, centred
 from seislatent.systems.features.hits import Hits, best_threshold, hits, spread
 from seislatent.waveform import Waveform
 
