@@ -321,7 +321,7 @@ class ArrivalHead(System, Picker):
         every record would stay there.
         """
         half = self.head(self.footing(x, valid)).float()
-        return (F.relu(half)) * (self.samples / 2)
+        return (F.leaky_relu(half) if self.training else F.relu(half)) * (self.samples / 2)
 
     def _errors(self, batch: Batch) -> Tensor:
         """Found less given, in s [b phase]; NaN where nothing is given."""
