@@ -25,6 +25,7 @@ TINY = {
     "features/points": {"encoder": TINY_ENCODER, "width": 4, "kernel": 5},
     "features/arrival": {"encoder": TINY_ENCODER, "phases": ["P", "S"], "kernels": 4, "dense": 6},
     "features/picker": {"widths": [4, 6, 6, 8], "dilations": [1, 2], "level_s": 2.0, "samples": 640},
+    "symmetric/symae": {"samples": 128, "coherent": 3, "nuisance": 2, "halvings": 3, "width": 8, "shift_s": 2.0, "filter_s": 3.0},
 }
 """A config unlike the defaults for each system, small enough for a test."""
 
@@ -38,6 +39,7 @@ RECORDS = {
     "features/arrival": {**KONG, "arrivals": 2},
     "features/points": {**KONG, "arrivals": 2},
     "features/picker": {"components": 3, "length": 640, "arrivals": 4},
+    "symmetric/symae": {"length": 128},
 }
 """What each system learns from: keys of `Stub.Config`."""
 

@@ -33,6 +33,7 @@ from seislatent.systems.features.heads import ArrivalHead, ClassifierHead
 from seislatent.systems.features.masked import Masked
 from seislatent.systems.features.picker import PhasePicker
 from seislatent.systems.features.points import PointHead
+from seislatent.systems.symmetric.symae import SymAE
 
 SYSTEMS: dict[str, type[System]] = {
     "codec/eqcodec": EQCodec,
@@ -43,6 +44,7 @@ SYSTEMS: dict[str, type[System]] = {
     "features/arrival": ArrivalHead,
     "features/points": PointHead,
     "features/picker": PhasePicker,
+    "symmetric/symae": SymAE,
 }
 
 BASELINES: dict[str, str] = {
@@ -61,6 +63,7 @@ DATASETS: dict[str, str] = {
     "codec_windows": "seislatent.data.codec_windows.CodecWindows",
     "records": "seislatent.data.record_batches.RecordBatches",
     "record_views": "seislatent.data.record_views.RecordViews",
+    "record_groups": "seislatent.data.record_groups.RecordGroups",
     "picking": "seislatent.data.picking_windows.PickingWindows",
     "discrimination": "seislatent.data.discrimination_windows.DiscriminationWindows",
 }

@@ -86,9 +86,17 @@ class Coherent:
 
 
 def experiment(
-    seed: int, records: int = 5000, *, noise: bool = True, shifts: bool = True, config: CoherentConfig | None = None
+    seed: int,
+    records: int = 5000,
+    *,
+    noise: bool = True,
+    shifts: bool = True,
+    crossed: bool = False,
+    config: CoherentConfig | None = None,
 ) -> Coherent:
-    """Seismograms of the sources in turn, each along a path of its own.
+    """Seismograms of the sources in turn, each along a path of its own, or, `crossed`, all sources along one path before the next.
+
+    Crossed records of one path have its shift, and each a noise of its own: each is the truth of what swapping codes should give.
 
     With the same seed, sets with and without noise or shifts have the same paths, and what they share is equal. The sources do not
     depend on the seed: a set to test on is another seed.
@@ -103,8 +111,9 @@ def experiment(
     stream = [np.random.default_rng([seed, part]) for part in range(3)]  # paths, noise, shifts: each its own
     sources = np.stack([_source(events, c) for events in c.sources])
     which = np.arange(records) % len(sources)
-    paths = _paths(stream[0], records, c)
-    shift_s = stream[2].uniform(-c.shift_s, c.shift_s, records) if shifts else np.zeros(records)
+    own = np.arange(records) // len(sources) if crossed else np.arange(records)
+    paths = _paths(stream[0], own[-1] + 1, c)[own]
+    shift_s = stream[2].uniform(-c.shift_s, c.shift_s, own[-1] + 1)[own] if shifts else np.zeros(records)
     spectrum = np.fft.rfft(sources, m)[which] * np.fft.rfft(paths, m) * np.exp(-2j * np.pi * f * shift_s[:, None])
     signal = np.fft.irfft(spectrum, m)[:, :n]
     snr_db, rough = np.full(records, np.inf), np.zeros((records, n))

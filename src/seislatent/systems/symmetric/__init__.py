@@ -1,0 +1,1 @@
+"""What all records of a group agree on, and what each adds."""
