@@ -168,9 +168,10 @@ def by_snr(figure: Figure, cells: Sequence[Trained], test: pd.DataFrame, name: s
         for way in ("baseline", "schema 2"):
             found = [c.answers for c in mine if c.cell.n == n and c.cell.way == way]
             rows = [[_spread(a, test, place == k, rate_hz) for k in range(len(centres))] for a in found]
-            if rows:
-                mean = np.nanmean(rows, axis=0) if np.isfinite(rows).any() else np.full(len(centres), np.nan)
-                axes.errorbar(centres, mean, np.nanstd(rows, axis=0), marker=".", capsize=2, color=COLOUR[way], label=way)
+            there = np.isfinite(rows).all(0) if rows else np.zeros(0, bool)
+            if there.any():
+                mean, std = (f(np.array(rows)[:, there], axis=0) for f in (np.mean, np.std))
+                axes.errorbar(np.array(centres)[there], mean, std, marker=".", capsize=2, color=COLOUR[way], label=way)
         axes.set(title=f"({letter}) n = {n:,}", xlabel="signal-to-noise ratio at P (dB)", ylabel=NAMES["std_absolute_s"])
         axes.legend(fontsize=7)
 

@@ -24,7 +24,7 @@ KEYS = ["set", "encoder", "head", "way", "n", "batch"]
 """What is one point of a curve: its repeats differ by draw and first weights only."""
 CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
 PICKS = {
-    "std_absolute_s": "standard deviation of the absolute error (s)", "median_s": "median error (s)",
+    "std_absolute_s": "std of absolute error (s)", "median_s": "median error (s)",
     "mean_absolute_s": "mean absolute error (s)", "within_0.1": "share within 0.1 s", "within_0.5": "share within 0.5 s",
 }  # fmt: skip
 COSTS = {"epochs": "epochs", "seconds": "time to converge (CPU s)"}
@@ -171,10 +171,11 @@ def comparisons(paired: Paired, table: pd.DataFrame) -> dict[str, list[Differenc
     for _, row in table.iterrows():
         encoder, head, way = row["encoder"], row["head"], row["way"]
         plain = head == "convolution"
-        name = f"{encoder}, {way}" + ("" if plain else ", no convolution")
+        rest = ("" if plain else ", no convolution") + (f", batch {row['batch']}" if row["batch"] >= 256 > row["n"] / 100 else "")
+        name = f"{encoder}, {way}{rest}"
         if way != "baseline":
             own = encoder if encoder[:4] in ("over", "unde") else "over68"
-            told = f"baseline of {own}" + ("" if plain else ", no convolution")
+            told = f"baseline of {own}{rest}"
             question = "learnt without labels against from scratch" if own == encoder else "rivals against from scratch"
             ask(question, row, {"way": "baseline", "encoder": own}, (name, told))
         if own_rival(encoder) and way != "baseline":
