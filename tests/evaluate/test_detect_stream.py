@@ -12,6 +12,7 @@ import seislatent as sl
 from seislatent.cli import main as command
 from seislatent.errors import SeislatentError
 from seislatent.evaluate.detect import Aic, ArPick, StaLta
+from seislatent.evaluate.detect_stream import thresholds
 from seislatent.systems.base import Pick, Picker
 from seislatent.waveform import Channel, Waveform
 
@@ -164,3 +165,14 @@ def test_from_the_command_line(day, tmp_path, capsys):
     told = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert told["interval"]["drawn"] == "hours" and {"thresholds_p.png", "report.html"} <= {p.name for p in out.iterdir()}
     assert told["systems"]["baseline/sta_lta"]["p_recall"]["mean"] == 1
+
+
+def test_thresholds_stand_where_the_recall_changes():
+    rng = np.random.default_rng(0)
+    at = np.arange(100.0, 3100.0, 100.0)
+    right = np.stack([at, np.linspace(0.9, 0.99, len(at))], 1)
+    false = np.stack([rng.uniform(0, 3600, 5000), rng.uniform(0.1, 0.5, 5000)], 1)
+    false = false[np.abs(false[:, :1] - at).min(1) > 1]
+    levels = thresholds([np.concatenate([right, false])], [at], 0.5)
+    assert len(levels) <= 100 and set(right[:, 1]) <= set(levels) and (np.diff(levels) > 0).all()
+    assert len(thresholds([np.empty((0, 2))], [at], 0.5)) == 0
