@@ -190,24 +190,29 @@ def ranked(model: Any, x: np.ndarray, pool: int | None, table: pd.DataFrame) -> 
     return out
 
 
-def hits(
-    model: Any, pool: int | None, folder: Path, sources: list[Path], table: pd.DataFrame, hop_s: float
-) -> tuple[Any, dict[str, float]]:
-    """For each row the rows found in the streams by the k nearest, k after k, and how long that took."""
-    begun = time.process_time()
-    store = embed(model, sources, folder, hop_s=hop_s, highpass_hz=HIGHPASS_HZ, pool=pool)
-    took = {"embed_s": time.process_time() - begun, "windows": len(store), "numbers": store.array.shape[1]}
-    cut = Cut(**store.about["cut"])
-    queries = []
+def looked_for(streams: Path, table: pd.DataFrame) -> list[tuple[int, np.ndarray]]:
+    """For each row its windows [window 3 time] of the stream, P at the places that `seislatent search --at` takes."""
+    cut, out = Cut(sampling_rate_hz=RATE, samples=SAMPLES, hop_s=WINDOW_S, highpass_hz=HIGHPASS_HZ), []
     for station, group in table.groupby("station_code", sort=False):
-        source = WindowSource(sources[0] / f"{station}.mseed")
+        source = WindowSource(streams / f"{station}.mseed")
         rate = source.table["trace_sampling_rate_hz"].to_numpy(float)
         starts = source.table["start_ns"].to_numpy(np.int64)
         ends = starts + (source.table["trace_npts"].to_numpy(float) / rate * 1e9).astype(np.int64)
         for k in group.index:
             row = int(np.flatnonzero((starts <= table["p"][k]) & (table["p"][k] < ends))[0])
             first = (table["p"][k] - starts[row]) / 1e9 - np.linspace(FROM, TO, SHIFTS) * WINDOW_S
-            queries.append((k, features_of(model.system, windows_at(source, row, first, cut).x, pool)))
+            out.append((k, windows_at(source, row, first, cut).x))
+    return out
+
+
+def hits(
+    model: Any, pool: int | None, folder: Path, sources: list[Path], table: pd.DataFrame, asked: list[Any], hop_s: float
+) -> tuple[Any, dict[str, float]]:
+    """For each row the rows found in the streams by the k nearest, k after k, and how long that took."""
+    begun = time.process_time()
+    store = embed(model, sources, folder, hop_s=hop_s, highpass_hz=HIGHPASS_HZ, pool=pool)
+    took = {"embed_s": time.process_time() - begun, "windows": len(store), "numbers": store.array.shape[1]}
+    queries = [(k, features_of(model.system, windows, pool)) for k, windows in asked]
     begun = time.process_time()
     found = nearest(store, [q for _, q in queries], 4 * max(TOPS))
     took["search_s_per_query"] = (time.process_time() - begun) / len(queries)
@@ -313,11 +318,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as place:
         streams(folder, Path(place) / "streams")
         sources = [Path(place) / "streams", *([asked.noise] if asked.noise else [])]
+        windows = looked_for(sources[0], table)
         for number, name in enumerate(names):
             base, _, pool = name.partition(":")
             model, parts = model_of(base), int(pool) if pool else None
             found = {way: ranked(model, given, parts, table) for way, given in x.items()}
-            found["continuous"], took = hits(model, parts, Path(place) / f"f{number}", sources, table, asked.hop)
+            found["continuous"], took = hits(model, parts, Path(place) / f"f{number}", sources, table, windows, asked.hop)
             shown = name if not base.endswith(".safetensors") else "/".join(Path(name).parts[-2:])
             one = {
                 way: {f"{c}@{top}": recall(f, truth[c], event, top) for c in THRESHOLDS for top in TOPS} for way, f in found.items()

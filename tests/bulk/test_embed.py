@@ -233,6 +233,19 @@ def test_pooled_features_forget_where_within_a_part_something_stood():
         pooled(maps, 69)
 
 
+def test_a_classifiers_dense_layer(tmp_path):
+    torch.manual_seed(0)
+    inner = {"system": "features/autoencoder", "config": {"bottleneck": 17, "maps": 4, "first": [4, 4]}}
+    head = catalog.wrap(catalog.build("features/classifier", {"encoder": inner, "dense": 12}), "features/classifier")
+    source = written(tmp_path / "day", traces(seconds=200))
+    store = embed(head, source, tmp_path / "f")
+    x = WindowSource(source).windows(0, Cut(**store.about["cut"])).x
+    with torch.inference_mode():
+        dense = head.system.head.described(head.system.footing(torch.from_numpy(x)))
+    np.testing.assert_allclose(store.array[5], dense[5], atol=1e-6)
+    assert store.array.shape[1] == 12 and dense[5].abs().max() > 0
+
+
 def test_what_does_not_fit_is_told_in_a_line(tmp_path):
     model, source = tiny(), written(tmp_path / "day", traces(seconds=120))
     with pytest.raises(SeislatentError, match="gives no features"):

@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seislatent import __version__
 from seislatent.bulk.feature_store import ABOUT, ARRAY, TABLE, Features, extend, is_features, read_about, rows_held
@@ -31,6 +33,7 @@ from seislatent.bulk.feature_windows import Cut, WindowSource, batches
 from seislatent.bulk.spread import spread
 from seislatent.errors import SeislatentError
 from seislatent.systems.base import Embedder
+from seislatent.systems.features.heads import ClassifierHead
 
 PLAN, PARTS, PART_NAME = "plan.json", "parts", "{:06d}"
 LENGTH_S = 27.0
@@ -104,7 +107,7 @@ def embed(
     parts = [target / PARTS / PART_NAME.format(k) for k in range(len(pieces))]
     todo = [k for k, part in enumerate(parts) if not part.is_dir()]
     done = sum(b - a for k, (a, b) in enumerate(pieces) if k not in set(todo))
-    system = model.system.to(device).eval()
+    system = embedder(model).to(device).eval()
 
     def task(k: int) -> tuple[Any, ...]:
         return (*windows.excerpt(*pieces[k]), cut, pool, parts[k])
@@ -126,6 +129,34 @@ def _finished(out: Path) -> Features:
     return Features(out)
 
 
+class DenseLayer(torch.nn.Module, Embedder):
+    """A classifier's dense layer as features: what it has learnt to tell its labels by."""
+
+    def __init__(self, classifier: ClassifierHead) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.sampling_rate_hz, self.samples = classifier.sampling_rate_hz, classifier.samples
+
+    def embed(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch latent"]:
+        """[b dense]."""
+        return self.classifier.head.described(self.classifier.footing(x))
+
+
+def embedder(model: Any) -> Any:
+    """What gives a model's features: its system, or the dense layer of a classifier.
+
+    Raises:
+        SeislatentError: it has none.
+    """
+    system = model.system
+    if isinstance(system, ClassifierHead):
+        return DenseLayer(system).eval()
+    if not isinstance(system, Embedder):
+        name = str(getattr(model, "name", type(system).__name__))
+        raise SeislatentError(f"{name} gives no features: name one that does, such as features/autoencoder_under")
+    return system
+
+
 def cut_for(
     model: Any, *, hop_s: float | None, length_s: float | None, highpass_hz: float, least_valid: float, rate_hz: float | None = None
 ) -> Cut:
@@ -134,10 +165,8 @@ def cut_for(
     Raises:
         SeislatentError: it gives no features, or is made for another length.
     """
-    system = model.system
+    system = embedder(model)
     name = str(getattr(model, "name", type(system).__name__))
-    if not isinstance(system, Embedder):
-        raise SeislatentError(f"{name} gives no features: name one that does, such as features/autoencoder_under")
     rate: float = rate_hz or getattr(system, "sampling_rate_hz", None) or 20.0
     samples = getattr(system, "samples", None) or round((length_s or LENGTH_S) * rate)
     if length_s is not None and round(length_s * rate) != samples:
@@ -174,7 +203,7 @@ def features_of(system: Any, x: NDArray[np.float32], pool: int | None) -> NDArra
     return np.concatenate(rows)
 
 
-def pooled(maps: torch.Tensor, parts: int) -> torch.Tensor:
+def pooled(maps: Float[Tensor, "batch map frame"], parts: int) -> Float[Tensor, "batch feature"]:
     """Root mean square of maps [b map frame] over so many equal parts of the frames, [b map * part]."""
     if maps.shape[-1] < parts:
         raise SeislatentError(f"features of {maps.shape[-1]} frames cannot be pooled over {parts} parts: give fewer with --pool")

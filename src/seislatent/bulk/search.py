@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from seislatent.bulk.embed import features_of, made_with
+from seislatent.bulk.embed import embedder, features_of, made_with
 from seislatent.bulk.feature_store import Features
 from seislatent.bulk.feature_windows import Cut, WindowSource, windows_at
 from seislatent.errors import SeislatentError
@@ -84,7 +84,7 @@ def search(
         )
     cut, pool = made_with(features.about)
     x = query(like, cut, at, station, shifts)
-    found = nearest(features, features_of(model.system, x, pool)[None], top, by=by, device=device)[0]
+    found = nearest(features, features_of(embedder(model), x, pool)[None], top, by=by, device=device)[0]
     return table_of(features, found)
 
 
