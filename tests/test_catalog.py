@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -303,3 +305,11 @@ def test_a_folder_and_a_missing_file(tmp_path):
 def test_models_and_lists_show_themselves():
     model = catalog.wrap(catalog.build("codec/eqcodec", TINY["codec/eqcodec"]), "codec/eqcodec")
     assert model.digest in model._repr_html_() and "<table>" in catalog.listing()._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["features/picker", "codec/eqcodec_small"])
+def test_packaged_weights_load_without_a_compiler(name):
+    """Drawing normal numbers on the meta device imports PyTorch's compiler, which takes a second of every command."""
+    asked = f"import sys; from seislatent import catalog; catalog.load('{name}'); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["False"]

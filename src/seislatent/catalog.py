@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from seislatent import __version__, config
 from seislatent.config import Nested
@@ -234,7 +235,7 @@ def _read(path: Path, name: str | None) -> Model:
     kinds = {"system": str, "config": dict, "without": list}
     if not all(isinstance(about.get(key, kind()), kind) for key, kind in kinds.items()) or not {"system", "config"} <= about.keys():
         raise SeislatentError(f"{path}: names no system: give weights that seislatent has written, such as best.safetensors")
-    with torch.device("meta"):  # shapes alone: settings that the file only claims must not cost memory
+    with torch.device("meta"), _Undrawn():  # shapes alone: settings that the file only claims must not cost memory
         check(build(about["system"], about["config"]), tensors, about.get("without", ()), str(path))
     system = build(about["system"], about["config"])
     fill(system, tensors, about.get("without", ()), str(path))
@@ -242,6 +243,17 @@ def _read(path: Path, name: str | None) -> Model:
     if about.get("digest", made) != made:
         raise SeislatentError(f"{path}: its weights are not those of its digest {about['digest']}: it is damaged; fetch it again")
     return Model(system=system.eval(), name=name or about.get("name") or about["system"], digest=made, about=about)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves tensors without memory alone where normal numbers would be drawn: PyTorch imports its compiler for that, a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The call itself, or the tensor as it is."""
+        named = kwargs or {}
+        if getattr(func, "__name__", "").endswith("normal_"):  # of torch.nn.init, and of tensors
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def fill(system: System, tensors: Mapping[str, Tensor], without: Iterable[str], place: str) -> None:
