@@ -307,7 +307,7 @@ def test_models_and_lists_show_themselves():
     assert model.digest in model._repr_html_() and "<table>" in catalog.listing()._repr_html_()
 
 
-@pytest.mark.parametrize("name", ["features/picker", "codec/eqcodec_small"])
+@pytest.mark.parametrize("name", ["features/picker"])
 def test_packaged_weights_load_without_a_compiler(name):
     """Drawing normal numbers on the meta device imports PyTorch's compiler, which takes a second of every command."""
     asked = f"import sys; from seislatent import catalog; catalog.load('{name}'); print('torch._dynamo' in sys.modules)"
