@@ -25,7 +25,7 @@ from seislatent.engine import checkpoint
 from seislatent.engine.recipe import Recipe
 from seislatent.engine.validation import Records, Validation, calibrated
 from seislatent.errors import SeislatentError, UsageError, unknown
-from seislatent.evaluate.detect_reliability import called, discrimination
+from seislatent.evaluate.detect_classes import discrimination
 from seislatent.systems.base import Classifier, System
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ OWN = {"whole": True, "window_s": 120.0}
 """How `data/labelled` takes waveform files from which windows are cut in training ..."""
 AROUND = {"start": "at arrival", "arrival": "trace_onset_sample", "arrival_s": [1.0, 20.0], "without_arrival": "random"}
 """... and where these windows begin."""
+ABOUT = ("source_id", "start_ns", "trace_name", "station_network_code", "station_code", "station_longitude_deg")
+"""Columns of a store that the report about a classifier reads."""
 
 
 def train(
@@ -94,7 +96,7 @@ def train(
     if held is not None and os.environ.get("LOCAL_RANK", "0") == "0":
         _calibrate(learner, weights, held, how)
         if isinstance(learner, Classifier) and getattr(settings, "classes", None):
-            _judge(learner, batches, folders, run, str(name))
+            _judge(learner, batches, folders, run, str(name), str(settings.label))
     return weights
 
 
@@ -202,22 +204,27 @@ def _classes(folders: list[Path], column: str, *, lacking: bool) -> list[str]:
     return found
 
 
-def _judge(learner: Any, batches: Any, folders: list[Path], run: Path, name: str) -> None:
+def _judge(learner: Any, batches: Any, folders: list[Path], run: Path, name: str, label: str) -> None:
     """Writes what a classifier is worth on the test split to RUN/report, where there is such a split."""
     try:
         test = batches.of("test")
     except SeislatentError as error:
         log.warning("no report on a test split: %s", error)
         return
-    told = [store.columns(*(c for c in ("source_id", "start_ns") if c in store.names)) for store in open_stores(folders)]
+    told = [store.columns(*(c for c in ABOUT if c in store.names)) for store in open_stores(folders)]
     rows = [told[part].iloc[[row]] for part, row in zip(test.cuts.part, test.cuts.row, strict=True)]
     table = pd.concat(rows, ignore_index=True)
     alone = pd.Series([f"record {i}" for i in range(len(table))])
     table["event"] = table["source_id"].astype(object).where(table["source_id"].notna(), alone) if "source_id" in table else alone
-    it = called(learner.eval(), test.once())
     command = f"seislatent train {name} --data {','.join(map(str, folders))} --out {run}"
-    labels = learner.labels
-    discrimination(it, labels, table, name=name, data=folders, split="test", command=command).write(run / "report", overwrite=True)
+    try:
+        report = discrimination(
+            learner.eval(), test.once(), table, name=name, label=label, data=folders, split="test", command=command
+        )
+    except SeislatentError as error:  # the weights are there: a test split of one class costs the report alone
+        log.warning("no report on the test split: %s", error)
+        return
+    report.write(run / "report", overwrite=True)
 
 
 def _alone(run: Path) -> None:

@@ -69,12 +69,16 @@ def test_two_folders_become_a_discriminator(run, folder):
     assert system.labels == ("earthquake", "quarry") and system.sampling_rate_hz == 20
     assert len(Store(out / "store")) == 80
     told = json.loads((out / "report" / "report.json").read_text())
-    assert told["records"] >= 8 and told["accuracy"]["mean"] >= 0.9 and told["days"] >= 2
+    assert (told["question"], told["task"], told["label"]) == ("detect", "classes", "label")
+    assert told["records"] >= 8 and told["days"] >= 2 and set(told["systems"]) == {"features/blast", "trivial/majority"}
+    told = {**told, **told["systems"]["features/blast"]}
+    assert told["accuracy"]["mean"] >= 0.9
     assert sum(sum(row.values()) for row in told["confusion"].values()) == told["records"]
     assert set(told["recall"]["quarry"]) == {
         "records", "by_events", "events", "worst_of_events", "by_days", "days", "worst_of_days"
     }  # fmt: skip
-    assert (out / "report" / "report.html").exists()
+    assert set(told["unknown"]) == {"earthquake", "quarry"} and 0 <= told["reliability"]["expected_calibration_error"] <= 1
+    assert (out / "report" / "report.html").exists() and (out / "report" / "reliability.png").exists()
     about = load(path).about["calibration"]
     assert about["temperature"] > 0 and about["unknown_beyond"] > 0 and about["records"] >= 8
     assert training.train("features/blast", str(folder), out, system={**SMALL}, recipe=QUICK) == path, "the same command goes on"

@@ -269,6 +269,43 @@ def test_classes_by_hand(kinds, tmp_path):
     assert {"report.json", "report.html", "roc.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
 
 
+def test_how_far_a_classifier_can_be_believed(tmp_path):
+    """Recall by event and day, reliability and unknown of six calls by hand."""
+    given = [(0.95, "blast", "a", 0), (0.85, "blast", "a", 0), (0.25, "blast", "b", 1), (0.05, "quake", "c", 0),
+             (0.15, "quake", "d", 2), (0.75, "quake", "e", 2)]  # fmt: skip
+    records = []
+    for i, (gain, kind, event, day) in enumerate(given):
+        made = record(i, gain=gain, kind=kind)
+        made.metadata["source_id"] = event
+        records.append(dataclasses.replace(made, start_ns=10**18 + day * 86400 * 10**9 + i * 10**10))
+
+    class Wary(Loud):
+        labels, name = ("blast", "quake"), "wary"
+
+        def judge(self, x):
+            p = self.classify(x)
+            return types.SimpleNamespace(probabilities=p, unknown=(p[:, 0] - 0.5).abs() < 0.3)
+
+    folder = write_seisbench(tmp_path / "r", records)
+    report = sl.evaluate("detect", [Wary(), Loud()], folder, label="event_type", out=tmp_path / "out")
+    told, loud = report["systems"]["wary"], report["systems"]["loud"]
+    assert (report["days"], report["classes"]) == (3, {"blast": 3, "earthquake": 0, "quake": 3})
+    assert told["recall"]["blast"] == {
+        "records": pytest.approx(2 / 3), "by_events": 0.5, "events": 2, "worst_of_events": 0,
+        "by_days": 0.5, "days": 2, "worst_of_days": 0,
+    }  # fmt: skip
+    assert told["recall"]["quake"]["by_days"] == pytest.approx(3 / 4) and told["recall"]["quake"]["by_events"] == pytest.approx(
+        2 / 3
+    )
+    assert told["unknown"] == {"blast": pytest.approx(1 / 3), "quake": pytest.approx(1 / 3)} and loud["unknown"] is None
+    assert (told["accuracy_of_known"], loud["accuracy_of_known"]) == (1, loud["accuracy"]["mean"])
+    # called with 0.95, 0.85, 0.75 (wrong), 0.95, 0.85, 0.75 (wrong): bins off by 0.05, 0.15 and 0.75
+    assert told["reliability"]["expected_calibration_error"] == pytest.approx((0.05 + 0.15 + 0.75) / 3, abs=1e-4)
+    assert [b["right"] for b in told["reliability"]["bins"]][7:] == [0, 1, 1] and told["reliability"]["bins"][0]["right"] is None
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Whether probabilities hold" in page and "33.3%" in page and (tmp_path / "out" / "reliability.png").exists()
+
+
 def test_classes_that_do_not_meet(kinds):
     class Other(Loud):
         labels = ("landslide", "earthquake")

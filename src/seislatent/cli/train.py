@@ -69,14 +69,15 @@ def text(result: dict[str, Any]) -> str:
     """Where the weights are, and of a classifier what it is worth on the test split."""
     lines = [f"weights: {result['weights']}"]
     if "report" in result:
-        it = result["report"]
-        lines.append(f"test: {it['records']} records of {it['events']} events")
+        whole = result["report"]
+        it = next(iter(whole["systems"].values()))  # the learner; the majority stands behind it
+        lines.append(f"test: {whole['records']} records of {whole['events']} events")
         for name in ("accuracy", "balanced_accuracy"):
             ends = f" [{it[name]['low']:.3f}, {it[name]['high']:.3f}]" if it[name]["low"] is not None else ""
             lines.append(f"{name.replace('_', ' ')}: {it[name]['mean']:.3f}{ends}")
         for name, row in it["confusion"].items():
             called = ", ".join(f"{count} {other}" for other, count in row.items() if count)
-            lines.append(f"{name}: called {called}; {it['unknown'][name]:.1%} unknown")
+            lines.append(f"{name}: called {called}" + (f"; {it['unknown'][name]:.1%} unknown" if it["unknown"] else ""))
         lines.append(f"expected calibration error: {it['reliability']['expected_calibration_error']:.3f}")
         lines.append(f"report: {result['run']}/report/report.html")
     return "\n".join(lines)

@@ -1,12 +1,15 @@
-"""Classes against a column of the records: who is called what, and how surely.
+"""Classes against what records are: who is called what, how surely, and how far that can be believed.
 
-records --classify--> probabilities [record class] --> accuracy, balanced accuracy, precision, recall, F1, ROC, AUC, by event
+records with a column  --classes-----------> Called of each system --\
+batches of a training  --discrimination----> Called of the learner ---> accuracy to F1, AUC; recall by event and day; reliability
+
+`seislatent evaluate detect --label` asks the first, `seislatent train` of a classifier the second; the report is the same.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seislatent import __version__
+from seislatent.batch import Batch
 from seislatent.errors import SeislatentError, unknown
 from seislatent.evaluate.beside import of_draws
 from seislatent.evaluate.bootstrap import SHARE
 from seislatent.evaluate.compress import chosen
 from seislatent.evaluate.detect_page import classes_page
+from seislatent.evaluate.detect_reliability import Called, asked, believed, days_of
 from seislatent.evaluate.generated import ORDER
 from seislatent.evaluate.judged import draws_of, places, told, weights
 from seislatent.evaluate.report import Report
@@ -35,8 +40,8 @@ COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "balanced_accura
 """Measures of which pairs of systems are told apart."""
 
 
-def classes(named: dict[str, Any], data: str | Path | Sequence[str | Path], split: str, label: str, asked: str) -> Report:
-    """The report about classes."""
+def classes(named: dict[str, Any], data: str | Path | Sequence[str | Path], split: str, label: str, command: str) -> Report:
+    """The report about classes that stand in a column of records."""
     records, event = chosen(data, split)
     if label not in records.metadata:
         raise SeislatentError(unknown("column", label, map(str, records.metadata.columns)))
@@ -44,55 +49,123 @@ def classes(named: dict[str, Any], data: str | Path | Sequence[str | Path], spli
     text = column.astype(str).str.strip().where(column.notna(), "").to_numpy(str)
     skipped: Counter[str] = Counter()
     kept: list[int] = []
-    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in named}
+    rows: dict[str, list[Called]] = {name: [] for name in named}
     every = sorted({*text[text != ""], *(str(one) for system in named.values() for one in system.labels)})
     for i in range(len(records)):
-        given = _probabilities(named, records, i, every) if text[i] else "no label"
+        given = _answers(named, records, i, every) if text[i] else "no label"
         if isinstance(given, str):
             skipped[given] += 1
             continue
         kept.append(i)
         for name, row in given.items():
             rows[name].append(row)
-    truth, events = text[kept], event[kept]
-    there = sorted(set(truth))
+    found = {name: _joined(row) for name, row in rows.items() if row}
+    truth = torch.tensor([every.index(one) for one in text[kept]], dtype=torch.long)
+    about = {"data": places(data), "split": split, "command": command}
+    return _report(found, truth, every, records.metadata.iloc[kept], event[kept], label, skipped, about)
+
+
+def discrimination(
+    system: Any,
+    batches: Iterable[Batch],
+    table: pd.DataFrame,
+    *,
+    name: str,
+    label: str,
+    data: Sequence[str | Path],
+    split: str,
+    command: str,
+) -> Report:
+    """The same report about one classifier and the batches that its training held back; records without a label are left out.
+
+    Args:
+        system: the classifier.
+        batches: with `label`, the numbers of `system.labels`, negative where there is none.
+        table: of the same records, in order: `event` (any value); `start_ns`, `trace_name` and station codes where they are known.
+        name: of the system.
+        label: the column that named the classes.
+        data: where the records are.
+        split: which of them.
+        command: that asks this again.
+
+    Raises:
+        SeislatentError: another number of records, or no two classes among them.
+    """
+    every = sorted(map(str, system.labels))
+    place = torch.tensor([every.index(str(one)) for one in system.labels])
+    rows: list[Called] = []
+    numbers: list[Tensor] = []
+    for batch in batches:
+        assert batch.label is not None
+        numbers.append(batch.label.long().cpu())
+        there = batch.label >= 0
+        if there.any():
+            x = batch.x if batch.valid is None else torch.where(batch.valid, batch.x, torch.nan)
+            rows.append(_placed(asked(system, x[there]), place, len(every)))
+    number = torch.cat(numbers) if numbers else torch.empty(0, dtype=torch.long)
+    if len(table) != len(number):
+        raise SeislatentError(f"{len(table)} rows of a table for {len(number)} records: give one per record")
+    kept = number >= 0
+    skipped = Counter({"no label": int((~kept).sum())} if not kept.all() else {})
+    table = table[kept.numpy()]
+    about = {"data": [str(d) for d in data], "split": split, "command": command}
+    found = {name: _joined(rows)} if rows else {}
+    return _report(found, place[number[kept]], every, table, table["event"].to_numpy(), label, skipped, about)
+
+
+def _report(
+    found: dict[str, Called],
+    truth: Tensor,
+    every: list[str],
+    table: pd.DataFrame,
+    events: NDArray[Any],
+    label: str,
+    skipped: Counter[str],
+    about: dict[str, Any],
+) -> Report:
+    """The report about what systems said of records of a table, whose classes are `truth`, numbers among `every`."""
+    counts = {one: int((truth == k).sum()) for k, one in enumerate(every)}
+    there = [one for one, count in counts.items() if count]
     if len(there) < 2:
         why = "; ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "none left out"
         raise SeislatentError(
-            f"{len(kept)} records of {len(there)} classes in {label} ({why}): give records of two classes or more"
+            f"{len(truth)} records of {len(there)} classes in {label} ({why}): give records of two classes or more"
         )
-    probabilities = {name: torch.from_numpy(np.stack(found)) for name, found in rows.items()}
-    shares = np.array([np.mean(truth == one) for one in every])
-    probabilities[MAJORITY] = torch.from_numpy(np.tile(shares, (len(kept), 1)))
-    number = torch.tensor([every.index(one) for one in truth])
-    systems = {name: _scores(p, number, every, events) for name, p in probabilities.items()}
+    shares = torch.bincount(truth, minlength=len(every)).double() / len(truth)
+    found = {**found, MAJORITY: Called(probability=shares.expand(len(truth), -1))}
+    days = days_of(table)
+    systems = {name: _scores(it.probability, truth, every, events) | believed(it, truth, every, events, days)
+               for name, it in found.items()}  # fmt: skip
     result = {
         "question": "detect",
         "task": "classes",
-        "records": len(kept),
+        "records": len(truth),
         "events": len(np.unique(events)),
+        "days": None if days is None else len(np.unique(days)),
         "label": label,
-        "classes": {one: int((truth == one).sum()) for one in every},
+        "classes": counts,
         "systems": systems,
         "differences": of_draws(systems, COMPARED),
-        "hours": _hours(records.metadata.iloc[kept], truth, there),
+        "hours": _hours(table, np.array(every)[truth.numpy()], there),
         "skipped": dict(sorted(skipped.items())),
-        "data": places(data),
-        "split": split,
-        "interval": {"share": SHARE, "draws": draws_of(len(kept)), "drawn": "events"},
+        "data": about["data"],
+        "split": about["split"],
+        "interval": {"share": SHARE, "draws": draws_of(len(truth)), "drawn": "events"},
         "version": __version__,
-        "command": asked,
+        "command": about["command"],
     }
-    return classes_page(result, probabilities, number, every, [_who(records, i) for i in kept])
+    probabilities = {name: it.probability for name, it in found.items()}
+    return classes_page(result, probabilities, truth, every, [_who(row) for _, row in table.iterrows()])
 
 
-def _who(records: Any, i: int) -> str:
-    row = records.metadata.iloc[i]
-    return f"{row['station_network_code']}.{row['station_code']} {row['trace_name']}"
+def _who(row: pd.Series) -> str:
+    """Station and name of a record, as far as its table tells them."""
+    codes = [str(row[c]) for c in ("station_network_code", "station_code") if c in row and pd.notna(row[c])]
+    return f"{'.'.join(codes)} {row.get('trace_name', row.name)}".strip()
 
 
-def _probabilities(named: dict[str, Any], records: Any, i: int, every: list[str]) -> str | dict[str, NDArray[np.float64]]:
-    """The probability of every class by every system for one record, or why it is left out."""
+def _answers(named: dict[str, Any], records: Any, i: int, every: list[str]) -> str | dict[str, Called]:
+    """What every system says of one record, or why it is left out."""
     try:
         waveform: Waveform = records[i]
     except SeislatentError:
@@ -100,6 +173,17 @@ def _probabilities(named: dict[str, Any], records: Any, i: int, every: list[str]
     if waveform.data.dtype.kind not in "iuf" or not waveform.data.size or not np.isfinite(waveform.data).all():
         return "values that are not finite"
     return {name: _asked(name, system, waveform, every) for name, system in named.items()}
+
+
+def _joined(rows: Sequence[Called]) -> Called:
+    unknown = [row.unknown for row in rows if row.unknown is not None]
+    return Called(probability=torch.cat([row.probability for row in rows]), unknown=torch.cat(unknown) if unknown else None)
+
+
+def _placed(it: Called, place: Tensor, count: int) -> Called:
+    """Probabilities of a system's own labels in the columns `place` of `count` classes."""
+    whole = torch.zeros(len(it.probability), count, dtype=torch.float64)
+    return Called(probability=whole.index_add(1, place, it.probability), unknown=it.unknown)
 
 
 def _hours(table: pd.DataFrame, truth: NDArray[Any], there: list[str]) -> dict[str, Any] | None:
@@ -120,28 +204,25 @@ def _hours(table: pd.DataFrame, truth: NDArray[Any], there: list[str]) -> dict[s
     return {"of": "local mean time" if local else "UTC", "records": int(timed.sum()), "counts": counts}
 
 
-def _asked(name: str, system: Any, waveform: Waveform, every: list[str]) -> NDArray[np.float64]:
+def _asked(name: str, system: Any, waveform: Waveform, every: list[str]) -> Called:
+    """What a system says of one record [class of all], at its rate, without its mean, components in order."""
     order = sorted(range(len(waveform.data)), key=lambda k: ORDER.find(waveform.components[k]))
     x = demean(np.asarray(waveform.data[order], np.float64))
     rate = getattr(system, "sampling_rate_hz", waveform.sampling_rate_hz)
     if rate != waveform.sampling_rate_hz:
         x = resample(x, waveform.sampling_rate_hz, rate)
-    device = next((p.device for p in system.parameters()), None) if isinstance(system, torch.nn.Module) else None
-    with torch.inference_mode():
-        found = system.classify(torch.from_numpy(x).to(device, torch.float32)[None]).double().cpu().numpy()
-    if found.shape != (1, len(system.labels)) or not np.isfinite(found).all() or (found < 0).any():
+    it = asked(system, torch.from_numpy(x).to(torch.float32)[None])
+    p = it.probability
+    if p.shape != (1, len(system.labels)) or not p.isfinite().all() or (p < 0).any():
         raise SeislatentError(
-            f"{name} gives probabilities of shape {found.shape} for 1 record of {len(system.labels)} labels: they must be one row,"
-            " finite and not negative"
+            f"{name} gives probabilities of shape {tuple(p.shape)} for 1 record of {len(system.labels)} labels: they must be one"
+            " row, finite and not negative"
         )
-    whole = np.zeros(len(every))
-    for label, value in zip(system.labels, found[0], strict=True):
-        whole[every.index(str(label))] += value
-    return whole
+    return _placed(it, torch.tensor([every.index(str(one)) for one in system.labels]), len(every))
 
 
 def _scores(probability: Tensor, truth: Tensor, every: list[str], events: NDArray[Any]) -> dict[str, Any]:
-    """A system's part of report.json."""
+    """A system's part of report.json, but for what `believed` adds."""
     called, w = probability.argmax(1), weights(events)
     whole = classification(called, truth, len(every))
     drawn = classification(called, truth, len(every), weight=w)

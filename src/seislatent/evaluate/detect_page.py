@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from seislatent.evaluate.beside import NOTE, table
+from seislatent.evaluate.detect_reliability import NOTE as BELIEVED_NOTE
+from seislatent.evaluate.detect_reliability import diagrams, held_table, recall_table
 from seislatent.evaluate.report import COLOURS, Picture, Report, Section, Table
 from seislatent.metrics.detection import roc
 
@@ -17,6 +19,9 @@ WORST = 10
 HOURS_NOTE = (
     "Where classes have hours of their own (quarries blast by day), a system can tell the noise of the day instead of the source:"
     " look at the classes at equal hours before believing a score."
+)
+RECALL_NOTE = (
+    "Fifty stations of one blast are one blast: where recall of records, of events and of days (UTC) differ much, believe the last."
 )
 STYLES = ("-", "--", "-.", ":")
 
@@ -195,8 +200,9 @@ def classes_page(
     """The report around the numbers."""
     counts = ", ".join(f"{count} {name}" for name, count in result["classes"].items() if count)
     asked: list[str | Table | Picture] = [
-        f"{result['records']} records of {result['events']} events by the column {result['label']}: {counts}. Split"
-        f" {result['split']} of {', '.join(result['data'])}.",
+        f"{result['records']} records of {result['events']} events"
+        + (f" on {result['days']} days" if result["days"] is not None else "")
+        + f" by the column {result['label']}: {counts}. Split {result['split']} of {', '.join(result['data'])}.",
         left_out(result),
         "trivial/majority says the shares of the classes in these very records of every record, without looking.",
         f"Command: {result['command']}",
@@ -221,15 +227,17 @@ def classes_page(
         " counts once in each class, however many records it has. Brackets: 95 % interval when whole events are drawn again. "
         + NOTE
     )
+    judged = {name: told for name, told in result["systems"].items() if not name.startswith("trivial/")}
+    called = [_confusion(n, told, every) for n, told in result["systems"].items()]
     sections = [
         Section(heading="What was asked", parts=asked),
         Section(heading="Right and wrong", parts=[*every_class, Table(heads=heads, rows=one, caption="By class"), note]),
         Section(heading="Curves", parts=[_curves(result, probabilities, truth, every)]),
-        Section(heading="Called what", parts=[_confusion(n, told, every) for n, told in result["systems"].items()]),
+        Section(heading="Called what", parts=[*called, recall_table(judged), RECALL_NOTE]),
+        Section(heading="Whether probabilities hold", parts=[held_table(judged), diagrams(judged), BELIEVED_NOTE]),
     ]
     if result["hours"] is not None:
         sections.insert(2, Section(heading="Hours of the day", parts=[_hours(result["hours"]), HOURS_NOTE]))
-    judged = [name for name in probabilities if not name.startswith("trivial/")]
     worst = [_worst_calls(name, probabilities[name], truth, every, who) for name in judged]
     sections.append(Section(heading=f"The worst {WORST}", parts=[*worst]))
     return Report(result, f"detect, classes: {', '.join(result['systems'])}", sections)

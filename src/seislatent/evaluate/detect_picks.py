@@ -94,27 +94,7 @@ def picks(
     if not (np.isfinite(tolerance_s) and tolerance_s > 0):
         raise SeislatentError(f"a tolerance of {tolerance_s:g} s: give more than 0")
     records, label = chosen(data, split)
-    cuts: list[Cut] = []
-    noise: list[Cut] = []
-    answers = {name: Answers() for name in [*named, CONSTANT]}
-    skipped: Counter[str] = Counter()
-    for i in range(len(records)):
-        made = _cuts(records, i, cut_s, lead_s, seed)
-        if isinstance(made, str):
-            skipped[made] += 1
-            continue
-        waveform, pair = made
-        for kept, to, cut in ((cuts, "picks", pair[0]), (noise, "noise", pair[1])):
-            if cut is not None:
-                kept.append(cut)
-                for name, system in named.items():
-                    getattr(answers[name], to).append(_asked(system, cut.of(waveform), answers[name]))
-    if not cuts:
-        why = "; ".join(f"{reason}: {count}" for reason, count in skipped.items())
-        raise SeislatentError(
-            f"none of the {len(records)} records can be judged ({why}): give records with P in trace_p_arrival_sample"
-        )
-    _constant(answers[CONSTANT], cuts, noise)
+    answers, cuts, noise, skipped = _answers(named, records, cut_s, lead_s, seed)
     events = label[[c.record for c in cuts]]
     events_noise = label[[c.record for c in noise]]
     systems = {name: scores(a, cuts, events, events_noise, tolerance_s) for name, a in answers.items()}
@@ -140,6 +120,38 @@ def picks(
     }
     off = {name: {phase: residuals(a, cuts, phase) for phase in PHASES} for name, a in answers.items()}
     return picks_page(result, off, {name: _worst(answers[name], cuts, records) for name in named})
+
+
+def _answers(
+    named: dict[str, Any], records: Records, cut_s: float, lead_s: float, seed: int
+) -> tuple[dict[str, Answers], list[Cut], list[Cut], Counter[str]]:
+    """What every system and the constant say of all cuts, the cuts with P, those of noise, and why records have none.
+
+    Raises:
+        SeislatentError: no record has a cut.
+    """
+    cuts: list[Cut] = []
+    noise: list[Cut] = []
+    answers = {name: Answers() for name in [*named, CONSTANT]}
+    skipped: Counter[str] = Counter()
+    for i in range(len(records)):
+        made = _cuts(records, i, cut_s, lead_s, seed)
+        if isinstance(made, str):
+            skipped[made] += 1
+            continue
+        waveform, pair = made
+        for kept, to, cut in ((cuts, "picks", pair[0]), (noise, "noise", pair[1])):
+            if cut is not None:
+                kept.append(cut)
+                for name, system in named.items():
+                    getattr(answers[name], to).append(_asked(system, cut.of(waveform), answers[name]))
+    if not cuts:
+        why = "; ".join(f"{reason}: {count}" for reason, count in skipped.items())
+        raise SeislatentError(
+            f"none of the {len(records)} records can be judged ({why}): give records with P in trace_p_arrival_sample"
+        )
+    _constant(answers[CONSTANT], cuts, noise)
+    return answers, cuts, noise, skipped
 
 
 def _worst(answers: Answers, cuts: list[Cut], records: Records) -> list[tuple[Any, ...]]:

@@ -107,18 +107,8 @@ def translate(
     records = pairs_of(data, split)
     tallies, floor = _tried(named, records, draws, seed)
     against = against_models(records.table, records.scale, next(iter(tallies.values())).parts, ground_motion_model)
-    both = {name: _told(tally, records, against, rules) for name, tally in tallies.items()}
-    told = {name: one for name, (one, _) in both.items()}
-    values = {name: {m: value for m, value in found.items() if m in COMPARED} for name, (_, found) in both.items()}
-    known = int(np.isfinite(records.scale).sum())
-    result = {
-        "question": "translate", "records": len(records.rows), "events": len(np.unique(records.events)), "systems": told,
-        "differences": of_values(values, records.events), "floor": metrics_of(floor, records.events),
-        "records_in_si": known, "draws": draws, "seed": seed, "data": [str(records.store.path)], "split": split,
-        "band_hz": list(records.band_hz), "baseline_correction": str(Baseline()),
-        "ground_motion_model": against.plain(), "criteria": {"name": rules.name, "about": rules.about},
-        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"}, "version": __version__, "command": asked(),
-    }  # fmt: skip
+    result = _result(records, tallies, floor, against, rules)
+    result |= {"draws": draws, "seed": seed, "split": split, "ground_motion_model": against.plain(), "command": asked()}
     from seislatent.evaluate.translate_page import page
 
     with tempfile.TemporaryDirectory() as beside:
@@ -255,6 +245,23 @@ def _places(found: Measured, start: str) -> list[int]:
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------------------
+
+
+def _result(
+    records: PairRecords, tallies: dict[str, Tally], floor: dict[str, NDArray[np.float64]], against: Against, rules: limits.Criteria
+) -> dict[str, Any]:
+    """report.json but for what was asked."""
+    both = {name: _told(tally, records, against, rules) for name, tally in tallies.items()}
+    values = {name: {m: value for m, value in found.items() if m in COMPARED} for name, (_, found) in both.items()}
+    return {
+        "question": "translate", "records": len(records.rows), "events": len(np.unique(records.events)),
+        "systems": {name: one for name, (one, _) in both.items()},
+        "differences": of_values(values, records.events), "floor": metrics_of(floor, records.events),
+        "records_in_si": int(np.isfinite(records.scale).sum()), "data": [str(records.store.path)],
+        "band_hz": list(records.band_hz), "baseline_correction": str(Baseline()),
+        "criteria": {"name": rules.name, "about": rules.about},
+        "interval": {"share": SHARE, "draws": DRAWS, "drawn": "events"}, "version": __version__,
+    }  # fmt: skip
 
 
 def _told(
