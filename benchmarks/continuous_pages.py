@@ -24,7 +24,10 @@ def cell(one: dict[str, Any] | None, form: str = ".2f") -> str:
     """A number with its interval."""
     if one is None or one["mean"] is None:
         return "-"
-    return f"{one['mean']:{form}}" + (f" [{one['low']:{form}}, {one['high']:{form}}]" if one["low"] is not None else "")
+    if one["low"] is None:
+        return f"{one['mean']:{form}}"
+    high = "open" if one["high"] is None else f"{one['high']:{form}}"
+    return f"{one['mean']:{form}} [{one['low']:{form}}, {high}]"
 
 
 def markdown(result: dict[str, Any]) -> str:

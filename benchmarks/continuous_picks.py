@@ -40,7 +40,7 @@ from seislatent import catalog
 from seislatent.evaluate.baselines.picking import stream_picks
 from seislatent.evaluate.compress import chosen
 from seislatent.evaluate.detect_stream import EDGES_S, PHASES, RECALLS, Answers, Stretches, asked_of, counted, thresholds
-from seislatent.evaluate.judged import ends_of, ratio
+from seislatent.evaluate.judged import ratio
 from seislatent.metrics.picks import match_picks
 from seislatent.signal.filters import Butterworth
 from seislatent.systems.base import Pick, Picker
@@ -258,8 +258,11 @@ def times_of(systems: dict[str, Any]) -> list[tuple[str, str, str, dict[str, Any
             for recall, row in told.get(phase, {}).get("at_recall", {}).items():
                 other = systems[first].get(phase, {}).get("at_recall", {}).get(recall)
                 if name != first and row and other and other["quiet"]["mean"]:
-                    low, high = ends_of(row["quiet"].drawn / other["quiet"].drawn)
-                    over = {"mean": row["quiet"]["mean"] / other["quiet"]["mean"], "low": low, "high": high}
+                    # a draw in which the baseline has none is infinitely many times as many: the interval is open above
+                    drawn = (row["quiet"].drawn / other["quiet"].drawn).nan_to_num(nan=np.inf, posinf=np.inf).numpy()
+                    low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975], method="nearest"))
+                    over = {"mean": row["quiet"]["mean"] / other["quiet"]["mean"], "low": low}
+                    over["high"] = high if np.isfinite(high) else None
                     found.append((name, phase, recall, over))
     return found
 
