@@ -48,6 +48,24 @@ def test_from_a_folder_to_a_store(run, source, tmp_path):
     assert code == 0 and told["sampling_rate_hz"] == {"20.0": 179} and told["kept_apart"] == ["station"] and told["leaks"] == []
 
 
+def test_a_set_without_station_codes_is_prepared_and_told(run, source, tmp_path):
+    """Sets of one network often have no column for it: stations are counted by the codes there are."""
+    import shutil
+
+    import pandas as pd
+
+    names = ["station_network_code", "station_code"]
+    for gone, stations in (([names[0]], 2), ([names[1]], 1), (names, None)):
+        folder = shutil.copytree(source, tmp_path / f"set{len(gone)}{stations}")
+        table = pd.read_csv(folder / "metadata.csv")
+        table.drop(columns=gone).to_csv(folder / "metadata.csv", index=False)
+        code, told, err = run(
+            "prepare", "data/codec", "--data", folder, "--out", tmp_path / f"store{len(gone)}{stations}", "--json"
+        )
+        assert code == 0 and told["records"] == 179 and told["stations"] == stations, err
+        assert not {*gone} & {*told["columns"]}
+
+
 def test_records_go_back_to_files(run, source, tmp_path):
     from seislatent.data.records import open_records
     from seislatent.data.store import Store

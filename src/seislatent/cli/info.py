@@ -183,7 +183,7 @@ def store(path: str | Path) -> dict[str, Any]:
         "leaks": found,
         "rejected": {str(k): int(v) for k, v in rejected["reason"].value_counts().items()},
         "events": int(table["source_id"].nunique()) if "source_id" in table else None,
-        "stations": int(table[["station_network_code", "station_code"]].drop_duplicates().shape[0]),
+        "stations": _stations(table),
         "sampling_rate_hz": counts("trace_sampling_rate_hz"),
         "component_order": counts("trace_component_order"),
         "unit": counts("trace_unit"),
@@ -194,6 +194,12 @@ def store(path: str | Path) -> dict[str, Any]:
         "made_by": held.about.get("made_by"),
         "columns": [str(c) for c in table.columns],
     }
+
+
+def _stations(table: pd.DataFrame) -> int | None:
+    """How many there are, of the codes that the table has (sets of one network may tell none of it); None where it has none."""
+    codes = [c for c in ("station_network_code", "station_code") if c in table]
+    return len(table[codes].dropna(how="all").drop_duplicates()) if codes else None
 
 
 def _folder(path: Path) -> dict[str, Any]:
