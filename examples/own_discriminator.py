@@ -69,12 +69,13 @@ def trained(folder: Path, run: Path, **recipe: Any) -> Path:
 def told(run: Path) -> dict[str, Any]:
     """The numbers of RUN/report, which also has a page."""
     report: dict[str, Any] = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
-    accuracy = report["balanced_accuracy"]
+    it = report["systems"]["features/blast"]
+    accuracy = it["balanced_accuracy"]
     print(f"balanced accuracy {accuracy['mean']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}] on {report['events']} events")
-    for name, row in report["confusion"].items():
-        recall = report["recall"][name]
-        print(f"{name}: called {row}, recall {recall['by_events']:.2f} by event, unknown {report['unknown'][name]:.0%}")
-    print(f"expected calibration error {report['reliability']['expected_calibration_error']:.3f}; page: {run}/report/report.html")
+    for name, row in it["confusion"].items():
+        recall = it["recall"][name]
+        print(f"{name}: called {row}, recall {recall['by_events']:.2f} by event, unknown {it['unknown'][name]:.0%}")
+    print(f"expected calibration error {it['reliability']['expected_calibration_error']:.3f}; page: {run}/report/report.html")
     return report
 
 

@@ -196,7 +196,7 @@ def store(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _stations(table: pd.DataFrame) -> int | None:
+def _stations(table: Any) -> int | None:
     """How many there are, of the codes that the table has (sets of one network may tell none of it); None where it has none."""
     codes = [c for c in ("station_network_code", "station_code") if c in table]
     return len(table[codes].dropna(how="all").drop_duplicates()) if codes else None
