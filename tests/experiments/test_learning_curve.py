@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -123,7 +124,7 @@ def test_a_head_learns_its_job(job, many, weights):
 def task_of_pool(weights, name, records):
     n = len(records.pool)
     cells = tuple(Cell(set=name, encoder="mine", head="convolution", way=w, n=n, batch=8, repeat=0) for w in WAYS)
-    return Task(cells=cells, encoder=encoder_of(weights), learning=Learning(epochs=60, rate=0.003), seed=0)
+    return Task(cells=cells, encoder=encoder_of(weights), learning=Learning(epochs=40, rate=0.003), seed=0)
 
 
 def test_features_computed_once_are_those_of_a_resting_encoder(quakes, weights, monkeypatch):
@@ -244,22 +245,35 @@ def test_an_experiment_writes_cells_tables_and_figures(whole):
         assert (out / name).stat().st_size > 1000, name
 
 
-def test_two_workers_give_the_same_and_a_killed_run_goes_on(whole, tmp_path, capsys):
+@pytest.fixture
+def unreported(monkeypatch):
+    """Figures take longer than the cells of these tests."""
+    monkeypatch.setattr("seislatent.experiments.learning_curve.report", lambda *_: {})
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same(whole, tmp_path, unreported):
     out, words = whole
     assert command.main([*words, str(tmp_path / "two"), "--workers", "2"]) == 0
     same(answers(out), answers(tmp_path / "two"))
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "two" / "cells").iterdir()}
+
+
+def test_what_is_missing_is_trained_again_and_nothing_else(whole, tmp_path, unreported):
+    out, words = whole
+    again = tmp_path / "again"
+    shutil.copytree(out, again)
+    before = {p: p.stat().st_mtime_ns for p in (again / "cells").iterdir()}
     gone = [p for p in sorted(before) if ".schema2." in p.name or ".n12.b8." in p.name][:4]
     for path in gone:
         path.unlink()
-    (tmp_path / "two" / "cells" / f".{gone[0].name}.999").write_bytes(b"half")  # what a killed process leaves
-    assert command.main([*words, str(tmp_path / "two")]) == 0
-    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "two" / "cells").glob("*.parquet")}
+    (again / "cells" / f".{gone[0].name}.999").write_bytes(b"half")  # what a killed process leaves
+    assert command.main([*words, str(again)]) == 0
+    after = {p: p.stat().st_mtime_ns for p in (again / "cells").glob("*.parquet")}
     assert {p for p in before if after[p] != before[p]} == set(gone)
-    same(answers(out), answers(tmp_path / "two"))
+    same(answers(out), answers(again))
 
 
-def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path, quakes, weights):
+def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path, quakes, weights, monkeypatch):
     def stop(done, total):
         if done:
             raise KeyboardInterrupt
@@ -272,6 +286,7 @@ def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path, quakes, weights):
     told = learning_curve(tmp_path / "out", grid=TINY, report_only=True, **keys)
     assert told["cells"] == len(kept) and answers(tmp_path / "out") == kept
     more = Grid(arms=(*TINY.arms, Arm(encoders=("mine",), sizes=(18,), repeats=1)), learning=QUICK)
+    monkeypatch.setattr("seislatent.experiments.learning_curve.report", lambda *_: {})
     learning_curve(tmp_path / "out", grid=more, **keys)
     assert len(answers(tmp_path / "out")) == 15 and kept.items() <= answers(tmp_path / "out").items()
 
