@@ -184,8 +184,10 @@ def main() -> None:
     told = judged(args, weights | trained, helds)
     (args.work / "errors.json").write_text(json.dumps(told, indent=1))
     table(told)
+    args.figures.mkdir(parents=True, exist_ok=True)
     figure_3(told, args.figures / "features_bottleneck.png")
-    figure_4(trained, helds, args.figures / "features_reconstruction.png")
+    if {"over", "under"} <= trained.keys():
+        figure_4(trained, helds, args.figures / "features_reconstruction.png")
 
 
 if __name__ == "__main__":
