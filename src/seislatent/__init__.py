@@ -1,8 +1,8 @@
 """Latent codes of seismograms.
 
 >>> import seislatent as sl
->>> [row["name"] for row in sl.list()]
-['codec/eqcodec', 'codec/eqcodec_small']
+>>> [row["name"] for row in sl.list() if row["weights"] != "train it"][:3]
+['codec/eqcodec_small', 'features/autoencoder_over', 'features/autoencoder_under']
 
 `sl.read` and `sl.write` for files, `sl.list` and `sl.load` for models, `sl.prepare` for conditioning, `sl.evaluate` for judging;
 `sl.Waveform` is the record, `sl.Codes` what a code file holds. Each is imported when it is first used.

@@ -311,3 +311,12 @@ def test_workers_that_die_are_told(records, tmp_path):
     with pytest.raises(SeislatentError, match=r"died again and again.*fewer --workers"):
         prepare_records(Lethal(LethalConfig()), [records], tmp_path / "out", workers=2)
     assert not is_store(tmp_path / "out")
+
+
+def test_records_without_a_network_code_are_no_duplicates():
+    """A missing code is no number that equals nothing, not even its own record."""
+    table = pd.DataFrame({
+        "station_network_code": [np.nan, None, np.nan, "XX"], "station_code": "A",
+        "trace_checksum": ["1", "2", "1", "1"], "trace_source": ["a", "b", "c", "d"],
+    })  # fmt: skip
+    assert preparing._same_samples(table).tolist() == [False, False, True, False]

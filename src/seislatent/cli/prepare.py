@@ -21,7 +21,7 @@ KEYS = ("recipe", "split")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("name", metavar="RECIPE", help="data recipe, such as data/marmara, or the YAML file of one")
-    parser.add_argument("--data", metavar="SOURCE", help="file or folder; several are separated by commas; none for data/synthetic_*")
+    parser.add_argument("--data", metavar="SOURCE", help="file or folder, several by commas; none for data/synthetic_*")
     parser.add_argument("--out", required=True, metavar="STORE", help="folder of the store to make")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core from 5,000 records on, else 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers see the same files; it is trusted")

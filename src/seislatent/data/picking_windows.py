@@ -253,9 +253,9 @@ def _picked(table: pd.DataFrame, path: str) -> NDArray[np.bool_]:
     begin = pd.to_numeric(table["start_ns"], errors="coerce").fillna(-1).to_numpy(np.int64)
     end = begin + (table["trace_npts"] / table["trace_sampling_rate_hz"] * 1e9).to_numpy(np.int64)
     found = np.zeros(len(table), bool)
-    of_station = picks.groupby([picks["station_network_code"].astype(str), picks["station_code"].astype(str)])["time_ns"]
+    of_station = picks.groupby([_codes(picks["station_network_code"]), _codes(picks["station_code"])])["time_ns"]
     known = {name: np.sort(times.to_numpy(np.int64)) for name, times in of_station}
-    stations = list(zip(table["station_network_code"].astype(str), table["station_code"].astype(str), strict=True))
+    stations = list(zip(_codes(table["station_network_code"]), _codes(table["station_code"]), strict=True))
     for i in np.flatnonzero(table[NAMES[0]].isna() & (begin > 0)):
         if (times := known.get(stations[i])) is not None:
             found[i] = np.searchsorted(times, begin[i]) < np.searchsorted(times, end[i])
@@ -289,3 +289,8 @@ def _drawn(
     each = (weight / counts)[of] if len(rows) else np.empty(0)
     ends = np.cumsum(each / each.sum()) if len(rows) else each
     return rows, np.minimum(ends, np.where(np.arange(len(ends)) == len(ends) - 1, np.inf, ends))
+
+
+def _codes(column: pd.Series) -> pd.Series:
+    """A column of codes as text; a missing one is empty."""
+    return column.astype(object).fillna("").astype(str)

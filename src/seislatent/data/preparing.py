@@ -395,7 +395,8 @@ def _finished(plan: Plan, out: Path, earlier: Store | None) -> Store:
 
 def _same_samples(table: pd.DataFrame) -> pd.Series:
     """True where a record of the source, under another name, has the samples of an earlier one of the same station."""
-    keys = [table[c].astype(str) for c in ("station_network_code", "station_code", "trace_checksum") if c in table]
+    named = [c for c in ("station_network_code", "station_code", "trace_checksum") if c in table]
+    keys = [table[c].astype(object).fillna("").astype(str) for c in named]  # a missing code is a code like another
     return table["trace_source"] != table["trace_source"].groupby(keys).transform("first")
 
 
