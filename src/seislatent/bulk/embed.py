@@ -16,7 +16,7 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,8 @@ def embed(
         out: folder of the store.
         hop_s: from one window to the next, in s; half a window if None.
         length_s: of a window, in s; what the system is made for if None, and 27 s where it does not say.
-        highpass_hz: corner of a high pass before cutting, in Hz; 0: none. A query is filtered alike.
-        pool: instead of what the system's `embed` gives, the root mean square of each map of `features` over so many equal parts
-            of the window: fewer numbers, which do not change when an arrival moves within its part.
+        highpass_hz: corner of a high pass, in Hz; 0: none. A query is filtered alike.
+        pool: not what the system's `embed` gives, but the root mean square of each map of `features` over so many equal parts.
         least_valid: windows with a smaller share of recorded samples are left out.
         workers: processes of this machine.
         scheduler: address of a Dask scheduler instead, whose workers see the same files.
@@ -88,38 +87,48 @@ def embed(
         SeislatentError: the system has no features, nothing can be read, or `out` holds anything else.
     """
     cut = cut_for(model, hop_s=hop_s, length_s=length_s, highpass_hz=highpass_hz, least_valid=least_valid)
-    if pool is not None and pool < 1:
-        raise SeislatentError(f"features pooled over {pool} parts: give 1 or more")
-    target = Path(out)
-    about = _about(model, cut, pool)
+    target, about = Path(out), _about(model, cut, pool)
+    windows = WindowSource(source)  # before anything is taken away
     if overwrite:
         _take_away(target)
-    told: dict[str, Any] = {"source": [str(p) for p in ([source] if isinstance(source, str | Path) else source)], "device": device}
-    runs = _earlier(target, about, append)
-    windows = WindowSource(source)
-    pieces = _pieces(windows, cut)
-    run = {**told, "digest": _digest(about, windows, pieces), "made_by": f"seislatent {__version__}"}
+    runs, pieces = _earlier(target, about, append), _pieces(windows, cut)
+    run = {"source": windows.paths, "device": device, "digest": _digest(about, windows, pieces)}
     if any(one.get("digest") == run["digest"] for one in runs):
         return _finished(target)
     if runs and not append:
         raise SeislatentError(f"{target} holds the features of another source: give another folder with --out, or --append")
     _claim(target, run, runs)
     parts = [target / PARTS / PART_NAME.format(k) for k in range(len(pieces))]
-    todo = [k for k, part in enumerate(parts) if not part.is_dir()]
-    done = sum(b - a for k, (a, b) in enumerate(pieces) if k not in set(todo))
-    system = embedder(model).to(device).eval()
+    for left in _work(embedder(model).to(device).eval(), windows, pieces, cut, pool, parts, workers, scheduler):
+        if progress:
+            progress(len(windows) - left, len(windows))
+    _put_together(target, parts, {**about, "weights": weights}, runs, run, windows)
+    return _finished(target)
+
+
+def _work(
+    system: Any, source: WindowSource, pieces: Sequence[tuple[int, int]], cut: Cut, pool: int | None, parts: Sequence[Path],
+    workers: int, scheduler: str | None,
+) -> Iterator[int]:  # fmt: skip
+    """Makes the parts that are missing; how many records are left after each."""
 
     def task(k: int) -> tuple[Any, ...]:
-        return (*windows.excerpt(*pieces[k]), cut, pool, parts[k])
+        return (*source.excerpt(*pieces[k]), cut, pool, parts[k])
 
+    todo = [k for k, part in enumerate(parts) if not part.is_dir()]
+    left = sum(pieces[k][1] - pieces[k][0] for k in todo)
     for count in spread(make_part, todo, task, system, workers=workers, scheduler=scheduler):
-        done += count
-        if progress:
-            progress(done, len(windows))
+        left -= count
+        yield left
+
+
+def _put_together(
+    out: Path, parts: Sequence[Path], about: dict[str, Any], runs: list[dict[str, Any]], run: dict[str, Any], source: WindowSource
+) -> None:
+    """The parts behind what the store holds, and what was left out."""
     left_out = sum((Counter(json.loads((p / "left_out.json").read_text())) for p in parts), Counter[str]())
-    run |= {"records": len(windows), "left_out": dict(sorted(left_out.items())), "notes": windows.notes[:100]}
-    extend(target, parts, {**about, "weights": weights, "runs": [*runs, run]})
-    return _finished(target)
+    told = {"records": len(source), "left_out": dict(sorted(left_out.items())), "notes": source.notes[:100]}
+    extend(out, parts, {**about, "runs": [*runs, {**run, "made_by": f"seislatent {__version__}", **told}]})
 
 
 def _finished(out: Path) -> Features:
@@ -240,6 +249,8 @@ def make_part(system: Any, source: WindowSource, rows: Sequence[int], cut: Cut, 
 
 def _about(model: Any, cut: Cut, pool: int | None) -> dict[str, Any]:
     """How features are made: what must be alike for them to stand in one store."""
+    if pool is not None and pool < 1:
+        raise SeislatentError(f"features pooled over {pool} parts: give 1 or more")
     return {
         "system": model.about.get("system", type(model.system).__name__), "model": model.name, "digest": model.digest,
         "cut": {key: getattr(cut, key) for key in Cut.__dataclass_fields__}, "pool": pool,

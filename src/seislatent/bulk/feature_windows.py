@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,8 @@ def _neighbours(table: pd.DataFrame, of_files: Sequence[bool]) -> tuple[NDArray[
     rate = table["trace_sampling_rate_hz"].to_numpy(float)
     start = table["start_ns"].fillna(0).to_numpy(np.int64)
     end = start + np.round(table["trace_npts"].fillna(0).to_numpy(float) / rate * 1e9).astype(np.int64)
-    codes = table[[*CODES, "set"]].fillna("").astype(str).agg("|".join, axis=1).to_numpy()
+    texts = [table[name].fillna("").astype(str) for name in (*CODES, "set")]
+    codes = reduce(lambda one, more: one + "|" + more, texts).to_numpy()
     grown = np.asarray(of_files)[table["set"].to_numpy(int)]
     near = np.abs(start[1:] - end[:-1]) <= TOUCH * 1e9 / rate[1:]
     at = np.flatnonzero((codes[1:] == codes[:-1]) & (rate[1:] == rate[:-1]) & near & grown[1:])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -240,7 +241,8 @@ def _places(features: Features) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The sensor and the time of each row; where the time is not known, the record and the time therein."""
     table = features.table
     known = table["start_ns"].notna().to_numpy()
-    names = table[[*STATION]].fillna("").agg(".".join, axis=1).where(known, table["trace_name"].fillna(""))
+    codes = [table[name].fillna("").astype(str) for name in STATION]
+    names = reduce(lambda one, more: one + "." + more, codes).where(known, table["trace_name"].fillna("").astype(str))
     sensor = np.asarray(pd.factorize(names)[0], np.int64)
     start = table["start_ns"].fillna(0).to_numpy(np.int64)
     return sensor, np.where(known, start, np.round(table["offset_s"].to_numpy(float) * 1e9).astype(np.int64))
