@@ -122,7 +122,8 @@ def listing() -> Listing:
     rows = Listing()
     for name in presets():
         it, weights = preset(name), WEIGHTS / f"{name}.safetensors"
-        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.exists() else "train it"
+        mb = weights.stat().st_size / 1e6 if weights.exists() else 0.0
+        size = "train it" if not mb else f"{mb:.1f} MB" if mb >= 1 else f"{1000 * mb:.0f} kB"
         rows.append({"name": name, "system": it.system, "weights": size, "about": it.about})
     return rows
 
