@@ -136,7 +136,7 @@ def test_columns_that_are_no_classes(run, tmp_path, monkeypatch, change, message
 
 def test_a_column_that_is_not_there(run, tmp_path):
     with pytest.raises(SeislatentError, match="did you mean 'label'"):
-        training.train("features/classifier", str(run[0] / "store"), tmp_path / "r", label="lable")
+        training.train("features/classifier", str(run[0] / "store"), tmp_path / "r", label="labek")
 
 
 def test_a_folder_that_is_nothing_of_the_sort(tmp_path):

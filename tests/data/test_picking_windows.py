@@ -176,8 +176,8 @@ def test_other_splits_come_calm_and_the_same_each_time(made):
 def test_what_cannot_be_is_refused(made):
     with pytest.raises(SeislatentError, match="no record of the split 'train' has P"):
         windows(made[1:])
-    with pytest.raises(SeislatentError, match="evnts"):
-        windows(made, sets={"evnts": 1.0})
+    with pytest.raises(SeislatentError, match="eventz"):
+        windows(made, sets={"eventz": 1.0})
     with pytest.raises(SeislatentError, match="above 0"):
         windows(made, sets={"events": 0.0})
     with pytest.raises(SeislatentError, match=r"recipe\.batch"):
